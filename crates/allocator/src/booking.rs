@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Grant, GrantRef, Seat};
+use giliran_wire::snapshot::{BookingStateRef, ChangeLogState, PastChangeState};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 use crate::BookingRequest;
@@ -192,6 +193,45 @@ impl Booking {
         }
     }
 
+    /// The booking as a snapshot has it: durable at every position.
+    pub(crate) fn restored(state: BookingStateRef<'_>) -> Self {
+        let BookingStateRef {
+            booking: id,
+            opening,
+            slot,
+            seats,
+            request_id,
+            content,
+            reference,
+            account,
+            channel,
+            hold_expires_at,
+            granted_at,
+            version,
+            status,
+            change_log,
+        } = state;
+        let mut rare = Rare::of(reference.map(Into::into), account, channel.map(Into::into));
+        if let Some(change_log) = change_log {
+            let change_log = Arc::new(ChangeLog::restored(change_log));
+            rare.get_or_insert_default().change_log = Some(change_log);
+        }
+        Self {
+            id,
+            content,
+            seats: seats[..].into(),
+            request_id: request_id.into(),
+            rare,
+            granted_at,
+            block: 0,
+            hold_expires_at: hold_expires_at.unwrap_or(NO_HOLD),
+            opening,
+            slot,
+            version,
+            status,
+        }
+    }
+
     /// The booking that a request is about to get in this slot: without an id, numbers and
     /// the end of a hold, and in no block.
     pub(crate) fn asked(ask: &BookingRequest<'_>, opening: u32, slot: u32) -> Self {
@@ -260,11 +300,6 @@ impl Booking {
     /// When the hold ends, or would have ended.
     pub fn hold_expires_at(&self) -> Option<Timestamp> {
         Some(self.hold_expires_at).filter(|at| *at != NO_HOLD)
-    }
-
-    /// As a snapshot says.
-    pub(crate) fn set_change_log(&mut self, change_log: ChangeLog) {
-        self.rare.get_or_insert_default().change_log = Some(Arc::new(change_log));
     }
 
     pub(crate) fn set_hold(&mut self, until: Timestamp) {
@@ -363,6 +398,24 @@ impl Booking {
 }
 
 impl ChangeLog {
+    fn restored(change_log: ChangeLogState) -> Self {
+        let text = |text: Option<String>| text.map(String::into_boxed_str);
+        let done = change_log.done.into_iter().map(|(request_id, kind)| PastChange {
+            request_id: request_id.into_boxed_str(),
+            kind: match kind {
+                PastChangeState::Confirmed(reference) => {
+                    PastChangeKind::Confirmed { reference: text(reference) }
+                }
+                PastChangeState::Refund(reference) => {
+                    PastChangeKind::Refund { reference: text(reference) }
+                }
+                PastChangeState::Cancelled(member) => PastChangeKind::Cancelled { member },
+                PastChangeState::Rescheduled(content) => PastChangeKind::Rescheduled { content },
+            },
+        });
+        Self { done: done.collect(), changes: change_log.changes, left: change_log.left }
+    }
+
     fn digest_into(&self, out: &mut Vec<u8>) {
         let Self { done, changes, left } = self;
         out.push(1);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use giliran_wire::Pseudonym;
 
 use crate::sync::seqlock::Durable;
-use crate::sync::sharded_map::ShardedMap;
+use crate::sync::sharded_map::{Batch, ShardedMap};
 use crate::{Booking, DrawEntry};
 
 /// What an opening knows of an applicant; 16 bytes, for there may be tens of millions.
@@ -291,6 +291,28 @@ impl Claims {
                 Standing::Free | Standing::Booked(_) => Err(Booked),
             }
         })
+    }
+
+    /// Makes claims durable that a snapshot has; see [`grant`](Self::grant). None of them is
+    /// left in the batch.
+    ///
+    /// # Errors
+    ///
+    /// A booking whose applicant has another one.
+    pub(crate) fn fill(
+        &self,
+        claims: &mut Batch<Pseudonym, Arc<Booking>>,
+    ) -> Result<(), Arc<Booking>> {
+        let mut second = Ok(());
+        let claim = |booking| Claim(Kept::Standing(Standing::Booked(booking)));
+        self.0.fill(claims, claim, |there, booking| {
+            if matches!(there.standing(), Standing::Booked(_)) {
+                second = Err(booking);
+            } else {
+                *there.standing_mut() = Standing::Booked(booking);
+            }
+        });
+        second
     }
 
     /// Puts a booking's next version in its place, wherever it stands with this

@@ -63,6 +63,6 @@ pub use openings::Openings;
 pub use pending::{Pending, PendingEntry, PendingGrant, Taken};
 pub use state_machine::{
     BlockTurn, ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts,
-    StagedIn, StateChange, StateMachine, WaitlistDraw,
+    Restorer, StagedIn, StateChange, StateMachine, WaitlistDraw,
 };
 pub use sync::seqlock::Durable;

@@ -123,6 +123,29 @@ pub fn decode_each<'a, T: BorrowDecode<'a, ()>>(
     })
 }
 
+/// The same for what was written here, whatever its size, up to the first value that `each`
+/// refuses.
+///
+/// # Errors
+///
+/// As [`decode`], and the first that `each` gives.
+pub(crate) fn decode_each_kept<'a, T: BorrowDecode<'a, ()>, E: From<DecodeError>>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut refused = None;
+    decode_by(bytes, config::legacy().with_limit::<MAX_KEPT_BYTES>(), |decoder| {
+        for _ in 0..u64::borrow_decode(decoder)? {
+            if let Err(why) = each(T::borrow_decode(decoder)?) {
+                refused = Some(why);
+                return Err(Cause::Other("refused"));
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| refused.take().unwrap_or_else(|| error.into()))
+}
+
 fn decode_within<'a, T: BorrowDecode<'a, ()>>(
     bytes: &'a [u8],
     config: impl Config,

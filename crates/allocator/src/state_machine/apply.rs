@@ -11,11 +11,12 @@ use giliran_wire::ledger::{
     Grant, OpeningRecord, Order, RecordContradiction, Released, ReturnRule, Seal, Seat,
     SnapshotPart,
 };
-use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece, Unusable};
+use giliran_wire::snapshot::{PART_BYTES, Unusable};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
 use super::inventory::{SlotInventory, Until, Withheld};
+use super::restore::Restoring;
 use super::staged::granted;
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
 use crate::{Booking, DrawEntry, FoundBooking, Opening};
@@ -64,7 +65,7 @@ impl<'k> BlockApplier<'k> {
         match entry {
             Entry::Genesis(genesis) => {
                 if genesis.continues.is_some() && self.state.genesis.is_none() {
-                    self.state.restoring = Some(Assembler::default());
+                    self.state.restoring = Some(Restoring::default());
                 } else if genesis.rebuilt.is_some() {
                     // No seal has named the state.
                     self.state.sealed = Some(self.state.parts(PART_BYTES).state());
@@ -100,7 +101,7 @@ impl<'k> BlockApplier<'k> {
     }
 
     fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), Damage> {
-        let Some(mut joiner) = self.state.restoring.take() else {
+        let Some(mut restoring) = self.state.restoring.take() else {
             return if self.state.sealed == Some(part.state) {
                 Ok(())
             } else {
@@ -109,23 +110,12 @@ impl<'k> BlockApplier<'k> {
         };
         let seq = self.seq;
         let broken = |why: Unusable| Damage::new(seq, DamageKind::Snapshot(why));
-        let mut pieces = Vec::new();
-        let joined = joiner.add(&part.bytes, |piece| match piece {
-            Piece::Stand(_) => Err(Unusable::StandInParts),
-            piece => {
-                pieces.push(piece);
-                Ok(())
-            }
-        });
-        joined.map_err(broken)?;
-        for piece in pieces {
-            self.state.restore(piece).map_err(broken)?;
-        }
+        self.state.restore_part(&part.bytes, &mut restoring).map_err(broken)?;
         if part.part + 1 < part.parts {
-            self.state.restoring = Some(joiner);
+            self.state.restoring = Some(restoring);
             return Ok(());
         }
-        if joiner.end().map_err(broken)? != part.state {
+        if self.state.end_restoring(restoring).map_err(broken)? != part.state {
             return Err(broken(Unusable::OtherState));
         }
         self.state.sealed = Some(part.state);

@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 
 use giliran_wire::Timestamp;
 
+use super::restorer::Occupied;
+
 /// One slot's places. quota = live + withheld + reserved + free, where free may
 /// be negative: a quota can be lowered below what is granted.
 #[derive(Debug, Clone)]
@@ -118,10 +120,11 @@ impl SlotInventory {
         self.releases.first_key_value().map(|(at, _)| *at)
     }
 
-    /// As a snapshot says; the number may lie beyond a lowered quota.
-    pub(super) fn restore_live(&mut self, number: u16) {
-        self.numbers.take(number);
-        self.live += 1;
+    /// As a snapshot says; numbers may lie beyond a lowered quota. False: one of them is
+    /// somebody's already.
+    pub(super) fn restore_live(&mut self, occupied: &Occupied) -> bool {
+        self.live += occupied.places;
+        self.numbers.take_all(&occupied.numbers)
     }
 
     pub(super) fn is_withheld(&self, number: u16) -> bool {
@@ -222,7 +225,7 @@ impl SlotInventory {
 /// The numbers of a slot that somebody has, or that wait for their release: one
 /// bit each, number 1 first.
 #[derive(Debug, Clone, Default)]
-struct Numbers {
+pub(super) struct Numbers {
     words: Vec<u64>,
     /// Every word before this one is full.
     lowest: usize,
@@ -239,8 +242,19 @@ impl Numbers {
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
+    /// False if one of them is taken.
+    fn take_all(&mut self, others: &Self) -> bool {
+        self.words.resize(self.words.len().max(others.words.len()), 0);
+        let mut free = true;
+        for (word, other) in self.words.iter_mut().zip(&others.words) {
+            free &= *word & other == 0;
+            *word |= other;
+        }
+        free
+    }
+
     /// False if it is taken.
-    fn take(&mut self, number: u16) -> bool {
+    pub(super) fn take(&mut self, number: u16) -> bool {
         let (word, bit) = Self::place(number);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);

@@ -8,6 +8,8 @@ mod due;
 mod entries;
 mod inventory;
 mod opening_draw;
+mod restore;
+mod restorer;
 mod retiring;
 mod snapshot;
 mod staged;
@@ -21,7 +23,7 @@ use giliran_wire::ledger::{
     Block, BlockError, Chain, Damage, DrawEntryRecord, DrawRecord, Entry, Foreign, Genesis, Grant,
     OpeningRecord, Reading,
 };
-use giliran_wire::snapshot::{Assembler, OrderState};
+use giliran_wire::snapshot::OrderState;
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -29,6 +31,8 @@ pub use change::{ChangeOutcome, ChangeReply};
 pub use due::WaitlistDraw;
 use inventory::SlotInventory;
 pub use opening_draw::{DrawStep, OpeningDraw};
+use restore::Restoring;
+pub use restorer::Restorer;
 pub use snapshot::Parts;
 pub use staged::{BlockTurn, Numbered, StagedIn};
 
@@ -62,7 +66,7 @@ pub struct StateMachine {
     sealed: Option<BlockHash>,
     /// The snapshot that a generation begins with, as far as it was read by a
     /// state machine that has read nothing before.
-    restoring: Option<Assembler>,
+    restoring: Option<Restoring>,
     /// Changes of bookings and entries so far.
     changes: u64,
     /// What only the state machine needs to know of the openings, by ordinal.

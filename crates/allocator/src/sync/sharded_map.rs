@@ -12,8 +12,12 @@ use std::hash::{Hash, Hasher};
 
 #[cfg(not(loom))]
 pub(crate) use mapped::ShardedMap;
+#[cfg(not(loom))]
+use mapped::shard_of;
 #[cfg(loom)]
 pub(crate) use modelled::ShardedMap;
+#[cfg(loom)]
+use modelled::shard_of;
 
 /// The last eight bytes of the key are its hash.
 #[derive(Debug, Default, Clone, Copy)]
@@ -34,19 +38,57 @@ impl Hasher for UniformHasher {
     }
 }
 
+/// How many shards a map has, each of which grows by itself, and holds up who looks into
+/// it meanwhile.
+const SHARDS: usize = if cfg!(loom) { 4 } else { 64 };
+
+fn hash_of(key: &impl Hash) -> u64 {
+    let mut hasher = UniformHasher::default();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Entries for a map, collected by its shards.
+#[derive(Debug)]
+pub(crate) struct Batch<K, V> {
+    shards: Vec<Vec<(K, V)>>,
+    len: usize,
+}
+
+impl<K, V> Default for Batch<K, V> {
+    fn default() -> Self {
+        Self { shards: std::iter::repeat_with(Vec::new).take(SHARDS).collect(), len: 0 }
+    }
+}
+
+impl<K: Hash, V> Batch<K, V> {
+    /// Adds an entry.
+    pub(crate) fn push(&mut self, key: K, value: V) {
+        self.shards[shard_of(hash_of(&key))].push((key, value));
+        self.len += 1;
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
 #[cfg(not(loom))]
 mod mapped {
     use std::fmt;
     use std::hash::BuildHasherDefault;
 
-    use dashmap::DashMap;
     use dashmap::mapref::entry::Entry;
+    use dashmap::{DashMap, SharedValue};
 
-    use super::{Hash, Hasher as _, UniformHasher};
+    use super::{Batch, Hash, SHARDS, UniformHasher, hash_of};
 
-    /// How many parts a map has, each of which grows by itself, and holds up who looks into
-    /// it meanwhile.
-    const SHARDS: usize = 64;
+    /// The shard that a map gives a key of this hash.
+    pub(super) const fn shard_of(hash: u64) -> usize {
+        // As `DashMap::determine_shard`: the seven highest bits tell keys of a shard apart.
+        ((hash << 7) >> (64 - SHARDS.trailing_zeros())) as usize
+    }
 
     pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
@@ -68,11 +110,34 @@ mod mapped {
             // Shards differ by chance.
             let each = (more + more / 16).div_ceil(SHARDS);
             for shard in self.0.shards() {
-                shard.write().reserve(each, |(key, _)| {
-                    let mut hasher = UniformHasher::default();
-                    key.hash(&mut hasher);
-                    hasher.finish()
-                });
+                shard.write().reserve(each, |(key, _)| hash_of(key));
+            }
+        }
+
+        /// Puts all entries of a batch there, one shard after the other; `taken` gets those
+        /// whose key is there already, beside what is.
+        pub(crate) fn fill<W>(
+            &self,
+            batch: &mut Batch<K, W>,
+            value: impl Fn(W) -> V,
+            mut taken: impl FnMut(&mut V, W),
+        ) {
+            batch.len = 0;
+            for (shard, entries) in self.0.shards().iter().zip(&mut batch.shards) {
+                if entries.is_empty() {
+                    continue;
+                }
+                let mut shard = shard.write();
+                for (key, new) in entries.drain(..) {
+                    let hash = hash_of(&key);
+                    match shard.get_mut(hash, |(there, _)| *there == key) {
+                        Some((_, there)) => taken(there.get_mut(), new),
+                        None => {
+                            let new = SharedValue::new(value(new));
+                            shard.insert(hash, (key, new), |(key, _)| hash_of(key));
+                        }
+                    }
+                }
             }
         }
 
@@ -131,9 +196,11 @@ mod modelled {
 
     use loom::sync::RwLock;
 
-    use super::{Hash, Hasher, UniformHasher};
+    use super::{Batch, Hash, SHARDS, UniformHasher, hash_of};
 
-    const SHARDS: usize = 4;
+    pub(super) const fn shard_of(hash: u64) -> usize {
+        hash as usize % SHARDS
+    }
 
     type Shard<K, V> = RwLock<HashMap<K, V, BuildHasherDefault<UniformHasher>>>;
 
@@ -150,9 +217,23 @@ mod modelled {
         pub(crate) fn reserve(&self, _more: usize) {}
 
         fn shard(&self, key: &K) -> &Shard<K, V> {
-            let mut hasher = UniformHasher::default();
-            key.hash(&mut hasher);
-            &self.0[hasher.finish() as usize % SHARDS]
+            &self.0[shard_of(hash_of(key))]
+        }
+
+        pub(crate) fn fill<W>(
+            &self,
+            batch: &mut Batch<K, W>,
+            value: impl Fn(W) -> V,
+            mut taken: impl FnMut(&mut V, W),
+        ) {
+            batch.len = 0;
+            for (key, new) in batch.shards.iter_mut().flat_map(|entries| entries.drain(..)) {
+                let mut shard = self.shard(&key).write().expect("not poisoned");
+                match shard.get_mut(&key) {
+                    Some(there) => taken(there, new),
+                    None => drop(shard.insert(key, value(new))),
+                }
+            }
         }
 
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
@@ -198,5 +279,28 @@ mod modelled {
         pub(crate) fn change<R>(&self, key: K, change: impl FnOnce(&mut V) -> R) -> R {
             change(self.shard(&key).write().expect("not poisoned").entry(key).or_default())
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// What is filled lies in the shards in which it is looked for.
+    #[test]
+    fn what_is_filled_is_found_and_what_is_there_already_is_told() {
+        let map = ShardedMap::default();
+        let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
+        map.insert(key(3), 1_003);
+        let mut batch = Batch::default();
+        (0..1_000).for_each(|i| batch.push(key(i), i));
+        assert_eq!(batch.len(), 1_000);
+        let mut taken = Vec::new();
+        map.fill(&mut batch, |i| i, |there, i| taken.push((*there, i)));
+        assert_eq!((taken, batch.len(), map.len()), (vec![(1_003, 3)], 0, 1_000));
+        for i in (0..1_000).filter(|i| *i != 3) {
+            assert!(map.look(&key(i), |there| there == Some(&i)), "{i}");
+        }
+        map.fill(&mut batch, |i| i, |_, i| panic!("{i} is there no more"));
     }
 }

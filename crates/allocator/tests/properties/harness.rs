@@ -14,6 +14,7 @@ use giliran_wire::ledger::{
     Adjust, Adjustment, Block, Damage, DrawEntryRecord, EncodedGrants, Entry, Grant,
 };
 use giliran_wire::request::{self, Choice};
+use giliran_wire::snapshot::Piece;
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Text, Timestamp, WriterNonce};
 use proptest::sample::Index;
 
@@ -581,9 +582,19 @@ impl Wish {
     }
 }
 
+/// The state from its snapshot, whose bookings two threads have read by turns.
 pub(crate) fn snapshot_of(state: &StateMachine) -> StateMachine {
     let mut restored = StateMachine::new();
-    state.snapshot(|piece| restored.restore(piece.clone())).unwrap();
+    let (mut restorers, mut section) = (None, 0);
+    let take = |piece: &Piece| {
+        let Piece::Bookings(bookings) = piece else { return restored.restore(piece.clone()) };
+        let restorers = restorers.get_or_insert_with(|| [restored.restorer(), restored.restorer()]);
+        section += 1;
+        let restorer = &mut restorers[section as usize % 2];
+        bookings.iter().try_for_each(|booking| restorer.take(section, booking.borrowed()))
+    };
+    state.snapshot(take).unwrap();
+    restored.take_restored(restorers.into_iter().flatten().collect()).unwrap();
     restored
 }
 

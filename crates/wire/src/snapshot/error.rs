@@ -20,7 +20,7 @@ pub enum SnapshotError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unusable {
-    /// The file does not begin with [`MAGIC`](crate::snapshot::MAGIC).
+    /// The file does not begin with [`MAGIC`](super::MAGIC).
     #[error("not a snapshot of this release")]
     OtherLayout,
     /// A length beyond that of every piece that is written.
@@ -35,6 +35,9 @@ pub enum Unusable {
     /// The file's hash is not that of its bytes.
     #[error("the checksum does not match: it is damaged")]
     Checksum,
+    /// A section that begins with bookings holds something else.
+    #[error("something else among the bookings")]
+    AmongBookings,
     /// The parts make another state than each of them names.
     #[error("its hash is another")]
     OtherState,
@@ -50,6 +53,17 @@ pub enum Unusable {
     /// A booking's opening did not come before it, or has no such slot.
     #[error("booking {0} is in no opening")]
     BookingOfNoOpening(BookingId),
+    /// A booking of this id came before.
+    #[error("booking {0} is in it twice")]
+    BookingTwice(BookingId),
+    /// A queue number of this slot, by index, is nobody's, or two have it.
+    #[error("a queue number of slot {slot} of opening {opening} is none, or given twice")]
+    Number {
+        /// Ordinal of the opening.
+        opening: u32,
+        /// Index of the slot in the opening.
+        slot: u32,
+    },
     /// An applicant of this live booking has a live one already.
     #[error("booking {0} is an applicant's second")]
     SecondBooking(BookingId),

@@ -4,30 +4,30 @@
 //! It is made of [`Piece`]s. Derived facts are not in it: who reads it computes
 //! them again. It is kept in two places:
 //!
-//! - **A file** ([`Writer`], [`read`]): [`MAGIC`], then for each piece its length
-//!   as `u32` (little endian) and its bytes in [`codec`], a length of zero, and
-//!   the 32-byte BLAKE3 of everything before. It begins with a [`SnapshotHeader`]. Another
+//! - **A file** ([`Writer`], [`Sections`]): [`MAGIC`], then sections that can be checked
+//!   and decoded side by side. It begins with a [`SnapshotHeader`]. Another
 //!   release may find another layout under another magic, and then reads the
 //!   ledger from its beginning: the file is never the only copy of anything.
-//! - **A generation's begin** in the ledger ([`Chunker`], [`Assembler`]): the same
-//!   lengths and pieces, without magic, stand and end, cut into parts. The 32-byte BLAKE3 of all of them stands in the seal before.
+//! - **A generation's begin** in the ledger ([`Chunker`], [`Assembler`]): pieces without
+//!   the header, cut into parts. The 32-byte BLAKE3 of all of them stands in the seal before.
 //!   The bytes follow from the state alone, so that whoever writes them writes
 //!   the same.
+//!
+//! In both a piece is its length as `u32` (little endian) and its bytes in [`codec`].
 
-use std::io::{self, Read, Write};
+mod error;
+mod file;
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::answer::{Phase, Status};
 use crate::codec;
-use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord};
-use crate::{BlockHash, Digest, Pseudonym, Timestamp};
+use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord, Seats};
+use crate::{BlockHash, BookingId, Digest, Pseudonym, Timestamp};
 
-pub use crate::snapshot_error::{SnapshotError, Unusable};
+pub use error::{SnapshotError, Unusable};
+pub use file::{MAGIC, Section, Sections, Writer, read};
 
-/// What a file of this layout begins with. Its number counts up with every change of a
-/// [`Piece`] or of a record in one.
-pub const MAGIC: &[u8; 8] = b"GILSNAP4";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 
@@ -172,6 +172,101 @@ pub struct BookingState {
     pub change_log: Option<ChangeLogState>,
 }
 
+/// A [`BookingState`] whose texts lie elsewhere, in the same encoding. Fields as of that and
+/// of [`Grant`], in their order.
+#[derive(Debug, Clone, PartialEq, Encode, BorrowDecode)]
+pub struct BookingStateRef<'a> {
+    /// The booking's id.
+    pub booking: BookingId,
+    /// Ordinal of the opening, unique in the ledger.
+    pub opening: u32,
+    /// Index of the slot in the opening.
+    pub slot: u32,
+    /// The applicants in the request's order, with their numbers.
+    pub seats: Seats,
+    /// Id of the request that made it.
+    pub request_id: &'a str,
+    /// Digest of the request's content.
+    pub content: Digest,
+    /// Handed back in the booking and its events.
+    pub reference: Option<&'a str>,
+    /// The account that asked.
+    pub account: Option<Pseudonym>,
+    /// The channel it asked through.
+    pub channel: Option<&'a str>,
+    /// When the hold ends, or would have ended.
+    pub hold_expires_at: Option<Timestamp>,
+    /// Time of the block that granted it.
+    pub granted_at: Timestamp,
+    /// Counts changes of the booking, from 1 on.
+    pub version: u32,
+    /// Held, confirmed or ended.
+    pub status: Status,
+    /// What happened to it; none: nothing.
+    pub change_log: Option<ChangeLogState>,
+}
+
+impl BookingStateRef<'_> {
+    /// The same with texts of its own.
+    pub fn to_owned(self) -> BookingState {
+        let grant = Grant {
+            booking: self.booking,
+            opening: self.opening,
+            slot: self.slot,
+            seats: self.seats,
+            request_id: self.request_id.to_owned(),
+            content: self.content,
+            reference: self.reference.map(str::to_owned),
+            account: self.account,
+            channel: self.channel.map(str::to_owned),
+            hold_expires_at: self.hold_expires_at,
+        };
+        BookingState {
+            grant,
+            granted_at: self.granted_at,
+            version: self.version,
+            status: self.status,
+            change_log: self.change_log,
+        }
+    }
+}
+
+impl BookingState {
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> BookingStateRef<'_> {
+        // All fields are named, so that a new one is borrowed as well.
+        let Self { grant, granted_at, version, status, change_log } = self;
+        let Grant {
+            booking,
+            opening,
+            slot,
+            seats,
+            request_id,
+            content,
+            reference,
+            account,
+            channel,
+            hold_expires_at,
+        } = grant;
+        BookingStateRef {
+            booking: *booking,
+            opening: *opening,
+            slot: *slot,
+            seats: seats.clone(),
+            request_id,
+            content: *content,
+            reference: reference.as_deref(),
+            account: *account,
+            channel: channel.as_deref(),
+            hold_expires_at: *hold_expires_at,
+            granted_at: *granted_at,
+            version: *version,
+            status: *status,
+            change_log: change_log.clone(),
+        }
+    }
+}
+
 /// What happened to a booking.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ChangeLogState {
@@ -208,58 +303,95 @@ pub struct EntryState {
     pub withdrawn: Option<Timestamp>,
 }
 
-/// Writes pieces of a snapshot, one after the other.
-#[derive(Debug)]
-pub struct Writer<W> {
-    out: W,
-    hasher: blake3::Hasher,
-    bytes: Vec<u8>,
+/// Position of [`Piece::Bookings`] among the variants.
+const BOOKINGS: [u8; 4] = 3_u32.to_le_bytes();
+
+/// Appends a piece behind its length.
+pub fn append(piece: &Piece, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    codec::encode_into(piece, out);
+    let length = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-impl<W: Write> Writer<W> {
-    /// Begins.
+/// Writes a [`Piece::Bookings`] as [`append`] does, one booking after the other.
+#[derive(Debug)]
+pub struct BookingsWriter<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where the piece begins.
+    at: usize,
+    count: u64,
+}
+
+impl<'a> BookingsWriter<'a> {
+    /// Begins the piece behind what `out` holds.
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&BOOKINGS);
+        out.extend_from_slice(&[0; 8]);
+        Self { out, at, count: 0 }
+    }
+
+    /// Adds a booking.
+    pub fn booking(&mut self, booking: &BookingStateRef<'_>) {
+        codec::encode_into(booking, self.out);
+        self.count += 1;
+    }
+
+    /// Ends the piece.
+    pub fn end(self) {
+        let length = (self.out.len() - self.at - 4) as u32;
+        let head = &mut self.out[self.at..self.at + 16];
+        head[..4].copy_from_slice(&length.to_le_bytes());
+        head[8..].copy_from_slice(&self.count.to_le_bytes());
+    }
+}
+
+/// A piece that was read and not decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedPiece<'a>(&'a [u8]);
+
+impl EncodedPiece<'_> {
+    /// True of a [`Piece::Bookings`].
+    pub fn is_of_bookings(self) -> bool {
+        self.0.starts_with(&BOOKINGS)
+    }
+
+    /// The piece.
     ///
     /// # Errors
     ///
-    /// Where it cannot be written.
-    pub fn new(out: W) -> io::Result<Self> {
-        let mut writer = Self { out, hasher: blake3::Hasher::new(), bytes: Vec::new() };
-        writer.put(MAGIC)?;
-        Ok(writer)
+    /// Where the bytes are none.
+    pub fn decode(self) -> Result<Piece, Unusable> {
+        Ok(codec::decode_kept(self.0)?)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.out.write_all(bytes)
-    }
-
-    /// Adds a piece.
+    /// Hands on the bookings of a [`Piece::Bookings`], one after the other.
     ///
     /// # Errors
     ///
-    /// Where it cannot be written.
-    pub fn piece(&mut self, piece: &Piece) -> io::Result<()> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        codec::encode_into(piece, &mut bytes);
-        self.put(&(bytes.len() as u32).to_le_bytes())?;
-        self.put(&bytes)?;
-        self.bytes = bytes;
-        Ok(())
+    /// Where the bytes are no such piece, and the first that `take` gives.
+    pub fn bookings(
+        self,
+        mut take: impl FnMut(BookingStateRef<'_>) -> Result<(), Unusable>,
+    ) -> Result<(), Unusable> {
+        let bookings = self.0.strip_prefix(&BOOKINGS).ok_or(Unusable::AmongBookings)?;
+        codec::decode_each_kept(bookings, |booking: BookingStateRef<'_>| take(booking))
     }
+}
 
-    /// Ends it; gives back what was written to.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be written.
-    pub fn finish(mut self) -> io::Result<W> {
-        self.put(&0_u32.to_le_bytes())?;
-        let hash = self.hasher.finalize();
-        self.out.write_all(hash.as_bytes())?;
-        self.out.flush()?;
-        Ok(self.out)
+/// The next piece, whose bytes are then no longer in `rest`; none: it is not whole.
+fn next_piece<'a>(rest: &mut &'a [u8]) -> Result<Option<EncodedPiece<'a>>, Unusable> {
+    let Some((length, behind)) = rest.split_first_chunk() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length);
+    if length > MAX_PIECE_BYTES {
+        return Err(Unusable::LongPiece);
     }
+    let Some((piece, behind)) = behind.split_at_checked(length as usize) else { return Ok(None) };
+    *rest = behind;
+    Ok(Some(EncodedPiece(piece)))
 }
 
 /// Cuts pieces into parts.
@@ -277,11 +409,12 @@ impl Chunker {
 
     /// Adds a piece behind what was added before.
     pub fn add(&mut self, piece: &Piece) {
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
-        codec::encode_into(piece, &mut self.bytes);
-        let length = (self.bytes.len() - at - 4) as u32;
-        self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        append(piece, &mut self.bytes);
+    }
+
+    /// Where whole pieces are to be appended, each behind its length.
+    pub const fn end_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// A whole part, if there is one.
@@ -317,19 +450,27 @@ impl Assembler {
         part: &[u8],
         mut take: impl FnMut(Piece) -> Result<(), Unusable>,
     ) -> Result<(), Unusable> {
+        self.add_encoded(part, |piece| take(piece.decode()?))
+    }
+
+    /// The same, for who decodes them.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn add_encoded(
+        &mut self,
+        part: &[u8],
+        mut take: impl FnMut(EncodedPiece<'_>) -> Result<(), Unusable>,
+    ) -> Result<(), Unusable> {
         self.hasher.update(part);
         self.bytes.extend_from_slice(part);
-        let mut at = 0;
-        while let Some(length) = self.bytes[at..].first_chunk() {
-            let length = u32::from_le_bytes(*length);
-            if length > MAX_PIECE_BYTES {
-                return Err(Unusable::LongPiece);
-            }
-            let Some(piece) = self.bytes[at + 4..].get(..length as usize) else { break };
-            take(codec::decode_kept(piece)?)?;
-            at += 4 + length as usize;
+        let mut rest = &self.bytes[..];
+        while let Some(piece) = next_piece(&mut rest)? {
+            take(piece)?;
         }
-        self.bytes.drain(..at);
+        let read = self.bytes.len() - rest.len();
+        self.bytes.drain(..read);
         Ok(())
     }
 
@@ -347,54 +488,9 @@ impl Assembler {
     }
 }
 
-/// Reads a snapshot and hands on its pieces, in order. They count only if it
-/// returns without an error.
-///
-/// # Errors
-///
-/// [`SnapshotError`], also where the bytes are not those that were written.
-pub fn read(
-    mut from: impl Read,
-    mut take: impl FnMut(Piece) -> Result<(), Unusable>,
-) -> Result<(), SnapshotError> {
-    let mut hasher = blake3::Hasher::new();
-    let mut magic = [0; 8];
-    from.read_exact(&mut magic)?;
-    if magic != *MAGIC {
-        return Err(Unusable::OtherLayout.into());
-    }
-    hasher.update(&magic);
-    let mut bytes = Vec::new();
-    loop {
-        let mut length = [0; 4];
-        from.read_exact(&mut length)?;
-        hasher.update(&length);
-        let length = u32::from_le_bytes(length);
-        if length == 0 {
-            break;
-        }
-        if length > MAX_PIECE_BYTES {
-            return Err(Unusable::LongPiece.into());
-        }
-        bytes.resize(length as usize, 0);
-        from.read_exact(&mut bytes)?;
-        hasher.update(&bytes);
-        let piece = codec::decode_kept(&bytes).map_err(Unusable::Undecodable)?;
-        take(piece)?;
-    }
-    let mut hash = [0; 32];
-    from.read_exact(&mut hash)?;
-    if hash != *hasher.finalize().as_bytes() {
-        return Err(Unusable::Checksum.into());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BookingId;
-    use crate::ledger::Seats;
 
     #[test]
     fn what_is_cut_is_joined_again() {

@@ -2,8 +2,10 @@
 //! block. A cache; the ledger alone counts, and one that does not lie on it is
 //! passed over.
 
+mod restore;
+
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Mutex, PoisonError};
@@ -13,16 +15,13 @@ use std::time::{Duration, Instant};
 use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 use giliran_wire::ledger::{Block, LEAST_GRANT_BYTES};
-use giliran_wire::snapshot::{self, SnapshotError, Unusable, Writer};
+use giliran_wire::snapshot::{Sections, SnapshotError, Writer};
 use giliran_wire::{BlockHash, LedgerId};
 
 use crate::error::EngineError;
 
-/// Buffer of reads and writes, in bytes.
+/// Buffer of writes, in bytes.
 const BUFFER: usize = 1 << 20;
-/// Pieces that are decoded and wait to be put in place.
-const PIECES_AHEAD: usize = 16;
-
 /// Chunks of a buffer's size that wait for the disk.
 const CHUNKS_AHEAD: usize = 8;
 /// How long the disk may take nothing.
@@ -64,20 +63,16 @@ impl SnapshotFile {
         // A booking takes somewhat more there than in the ledger.
         let bookings = file.metadata()?.len() as usize / LEAST_GRANT_BYTES;
         let mut state = StateMachine::new().expecting(bookings);
-        // One thread reads and decodes, the other one puts in place: half the
-        // time of one after the other.
-        std::thread::scope(|scope| {
-            let (pieces, decoded) = std::sync::mpsc::sync_channel(PIECES_AHEAD);
-            let reading = scope.spawn(move || {
-                snapshot::read(BufReader::with_capacity(BUFFER, file), |piece| {
-                    pieces.send(piece).map_err(|_| Unusable::Unfit)
-                })
-            });
-            let restored = decoded.into_iter().try_for_each(|piece| state.restore(piece));
-            let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            restored?;
-            read
-        })?;
+        let mut sections = Sections::of(file)?;
+        let mut next = sections.next(Vec::new())?;
+        while let Some(section) = next {
+            next = if section.is_of_bookings() {
+                restore::bookings(&mut sections, section, &mut state)?
+            } else {
+                section.pieces(|piece| state.restore(piece.decode()?))?;
+                sections.next(section.into_memory())?
+            };
+        }
         Ok(Some(state))
     }
 
@@ -98,7 +93,7 @@ impl SnapshotFile {
 
     fn pieces(&self, state: &StateMachine, disk: Disk) -> std::io::Result<()> {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, disk))?;
-        state.snapshot(|piece| writer.piece(piece))?;
+        state.encoded_snapshot(|pieces| writer.pieces(pieces))?;
         let disk = writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         disk.send(Chunk::End)
     }
@@ -284,7 +279,120 @@ impl Write for Disk {
 
 #[cfg(test)]
 mod tests {
+    use giliran_wire::answer::{Phase, Status};
+    use giliran_wire::ledger::{Grant, Seat};
+    use giliran_wire::snapshot::{BookingState, Head, OpeningState, Piece, SlotState, Unusable};
+    use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
+
     use super::*;
+
+    /// Enough that several threads encode, and several sections are read.
+    const MANY: u64 = 70_000;
+
+    fn many_bookings() -> StateMachine {
+        let at = Timestamp::from_millis(1_795_762_800_000);
+        let mut record = giliran_config::dev(at).due(at, 0).remove(0);
+        record.slots.truncate(1);
+        record.slots[0].quota = u16::MAX;
+        record.slots.push(record.slots[0].clone());
+        let slot = SlotState { quota: u16::MAX, reserved: 0, halted: false, withheld: vec![] };
+        let opening = OpeningState {
+            closes_at: record.closes_at,
+            record,
+            phase: Phase::Open,
+            took_place: true,
+            draws: 0,
+            slots: vec![slot; 2],
+        };
+        let mut state = StateMachine::new();
+        let head = Head { next_ordinal: 1, retired: vec![], changes: MANY };
+        state.restore(Piece::Head(head)).unwrap();
+        state.restore(Piece::Opening(Box::new(opening))).unwrap();
+        state.restore(Piece::Bookings((0..MANY).map(|n| booking(n, at)).collect())).unwrap();
+        state
+    }
+
+    fn booking(n: u64, granted_at: Timestamp) -> BookingState {
+        let random = *blake3::hash(&n.to_le_bytes()).as_bytes();
+        let (id, who) = random.split_first_chunk::<16>().unwrap();
+        let applicant = Pseudonym::from_bytes(who.try_into().unwrap());
+        let grant = Grant {
+            booking: BookingId::from_random(u128::from_le_bytes(*id)),
+            opening: 0,
+            slot: (n % 2) as u32,
+            seats: [Seat { applicant, number: (n / 2 + 1) as u16 }].into_iter().collect(),
+            request_id: format!("r{n}"),
+            content: Digest([1; 16]),
+            reference: None,
+            account: None,
+            channel: None,
+            hold_expires_at: None,
+        };
+        let status = Status::Confirmed;
+        BookingState { grant, granted_at, version: 1, status, change_log: None }
+    }
+
+    #[test]
+    fn many_bookings_come_back_on_all_cores_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, state) = (SnapshotFile::new(folder.path()), many_bookings());
+        file.write(&state).join().unwrap().unwrap();
+        let written = std::fs::read(file.path()).unwrap();
+        assert!(written.len() > 5 << 20, "{} bytes are one section", written.len());
+        let mut pieces = Vec::new();
+        state
+            .snapshot(|piece| {
+                pieces.push(piece.clone());
+                Ok::<_, Unusable>(())
+            })
+            .unwrap();
+        let mut read = Vec::new();
+        giliran_wire::snapshot::read(&written[..], |piece| {
+            read.push(piece);
+            Ok(())
+        })
+        .unwrap();
+        assert!(read == pieces, "several threads encode what one does");
+        let back = file.read().unwrap().unwrap();
+        assert_eq!(back.allocator().bookings() as u64, MANY);
+        assert_eq!(back.state_hash(), state.state_hash());
+        // Its bytes are in the order of grants.
+        assert_eq!(back.parts(1 << 20).state(), state.parts(1 << 20).state());
+    }
+
+    /// What is twice in a snapshot is found, whichever threads have read it.
+    #[test]
+    fn nothing_is_taken_twice() {
+        let state = many_bookings();
+        let at = Timestamp::from_millis(1_795_762_800_000);
+        let unusable = |change: fn(&mut BookingState)| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = SnapshotFile::new(folder.path());
+            let mut writer = Writer::new(File::create(file.path()).unwrap()).unwrap();
+            state.snapshot(|piece| writer.piece(piece)).unwrap();
+            let mut again = booking(MANY, at);
+            again.grant.seats[0].number = 40_000;
+            change(&mut again);
+            writer.piece(&Piece::Bookings(vec![again])).unwrap();
+            writer.finish().unwrap();
+            file.read().map(|_| ()).map_err(|error| error.to_string())
+        };
+        let other = |n| booking(n, Timestamp::from_millis(0)).grant;
+        assert_eq!(unusable(|_| ()), Ok(()), "one more");
+        let twice =
+            unusable(|again| again.grant.booking = booking(7, again.granted_at).grant.booking);
+        assert_eq!(twice, Err(Unusable::BookingTwice(other(7).booking).to_string()));
+        let number = unusable(|again| again.grant.seats[0].number = 9);
+        let in_slot = Unusable::Number { opening: 0, slot: (MANY % 2) as u32 };
+        assert_eq!(number, Err(in_slot.to_string()));
+        let none = unusable(|again| again.grant.seats[0].number = 0);
+        assert_eq!(none, Err(in_slot.to_string()));
+        let person = unusable(|again| {
+            again.grant.seats[0].applicant = booking(8, again.granted_at).grant.seats[0].applicant;
+        });
+        // Whichever of the two came second.
+        assert!(person.unwrap_err().ends_with("is an applicant's second"));
+    }
 
     #[test]
     fn a_file_that_is_none_is_told_from_one_that_is_missing() {
