@@ -143,6 +143,14 @@ impl<T> Sequencer<T> {
         true
     }
 
+    /// Encodes the next part of a generation's begin, to be called while the block before it
+    /// is on its way.
+    pub fn prepare_part(&mut self) {
+        if let Some(parts) = &mut self.roll.parts {
+            parts.prepare(&self.state);
+        }
+    }
+
     /// A block has become durable: perhaps the last of a begin.
     pub(crate) fn generation_begun(&mut self, durable: Durable) {
         if !self.state.chain().is_open() || self.roll.parts.is_none() {

@@ -63,6 +63,8 @@ impl Key {
 pub struct Parts {
     keys: std::vec::IntoIter<Key>,
     cutter: Chunker,
+    /// The next one, where it was encoded beforehand.
+    ready: Option<Vec<u8>>,
     next: u32,
     parts: u32,
     state: BlockHash,
@@ -76,10 +78,18 @@ impl Parts {
 
     /// The next part; none: that was all.
     pub fn next(&mut self, state: &StateMachine) -> Option<SnapshotPart> {
-        let bytes = self.cut(state)?;
+        self.prepare(state);
+        let bytes = self.ready.take()?;
         let part = self.next;
         self.next += 1;
         Some(SnapshotPart { part, parts: self.parts, state: self.state, bytes })
+    }
+
+    /// Encodes the next part before it is asked for.
+    pub fn prepare(&mut self, state: &StateMachine) {
+        if self.ready.is_none() {
+            self.ready = self.cut(state);
+        }
     }
 
     fn cut(&mut self, state: &StateMachine) -> Option<Vec<u8>> {
@@ -110,6 +120,7 @@ impl StateMachine {
         Parts {
             keys: keys.into_iter(),
             cutter: Chunker::new(part_bytes),
+            ready: None,
             next: 0,
             parts: bytes.div_ceil(part_bytes.max(1)) as u32,
             state: BlockHash(*hasher.finalize().as_bytes()),

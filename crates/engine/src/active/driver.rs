@@ -176,6 +176,7 @@ impl SequencerDriver<'_> {
             if let Some(why) = ended {
                 return self.end(why, stopping.is_some()).await;
             }
+            self.sequencer.prepare_part();
             if stopping.is_some_and(|since| since.elapsed() > LAST_BLOCK) {
                 tracing::warn!("the last block's outcome is unknown; the next engine will read it");
                 return self.end(StopReason::Finished, true).await;

@@ -97,7 +97,7 @@ impl World {
 
     pub(super) fn perform(&mut self, engine: usize) {
         let now = self.now(engine);
-        // An outcome may come before grants are staged ahead, too.
+        // An outcome may come before grants are staged ahead, or a part is encoded, too.
         let mut may_stage = !now.mono_ms.is_multiple_of(4);
         loop {
             let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
@@ -105,6 +105,7 @@ impl World {
             if effects.is_empty() {
                 if std::mem::take(&mut may_stage) {
                     may_stage = sequencer.stage_ahead(now);
+                    sequencer.prepare_part();
                     continue;
                 }
                 return;
