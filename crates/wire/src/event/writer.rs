@@ -154,18 +154,8 @@ fn push_member(out: &mut String, name: &str, text: Option<&str>) {
     push_text(out, text);
 }
 
-fn push_number(out: &mut String, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).expect("every digit is ASCII"));
+fn push_number(out: &mut String, number: u64) {
+    out.push_str(itoa::Buffer::new().format(number));
 }
 
 /// A text as JSON. Almost none has what must be escaped.
