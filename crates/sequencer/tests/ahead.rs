@@ -212,12 +212,11 @@ fn an_old_one_takes_nobody_any_more() {
     assert_eq!(Block::open(&third.1).unwrap().0.time, asked_at);
 }
 
-/// Whatever a block can hold beside grants, under grants that never end: it is in the second
-/// block from now at the latest, whether it came before or after that one's grants were staged.
-#[test]
-fn nothing_else_is_kept_waiting() {
-    type Comes = fn(&mut Sequencer<u64>, Now);
-    let kinds: [(&str, Comes, fn(&Entry) -> bool); 4] = [
+/// What comes, how, and what it is in a block.
+type Kind = (&'static str, fn(&mut Sequencer<u64>, Now), fn(&Entry) -> bool);
+
+fn kinds() -> [Kind; 4] {
+    [
         (
             "an opening",
             |sequencer, now| sequencer.record_openings(vec![other()], now),
@@ -245,8 +244,14 @@ fn nothing_else_is_kept_waiting() {
             |entry| matches!(entry, Entry::Cancel(_)),
         ),
         ("a hold that ends", |_, _| (), |entry| matches!(entry, Entry::Expire(_))),
-    ];
-    for (name, comes, is_it) in kinds {
+    ]
+}
+
+/// Whatever a block can hold beside grants, under grants that never end: it is in the second
+/// block from now at the latest, whether it came before or after that one's grants were staged.
+#[test]
+fn nothing_else_is_kept_waiting() {
+    for (name, comes, is_it) in kinds() {
         for staged_before in [false, true] {
             let hold_ms = name.starts_with("a hold").then_some(5_000);
             let mut bench =

@@ -37,6 +37,7 @@ pub mod picture;
 pub mod request;
 pub mod service;
 pub mod snapshot;
+mod snapshot_error;
 mod status;
 pub mod subject;
 mod text;

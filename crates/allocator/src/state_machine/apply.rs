@@ -16,7 +16,6 @@ use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
 use super::inventory::{SlotInventory, Until, Withheld};
-use super::restore::Restoring;
 use super::staged::granted;
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
 use crate::{Booking, DrawEntry, FoundBooking, Opening};
@@ -65,7 +64,7 @@ impl<'k> BlockApplier<'k> {
         match entry {
             Entry::Genesis(genesis) => {
                 if genesis.continues.is_some() && self.state.genesis.is_none() {
-                    self.state.restoring = Some(Restoring::default());
+                    self.state.begin_restoring();
                 } else if genesis.rebuilt.is_some() {
                     // No seal has named the state.
                     self.state.sealed = Some(self.state.parts(PART_BYTES).state());

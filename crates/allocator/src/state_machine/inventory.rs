@@ -5,8 +5,6 @@ use std::collections::btree_map::Entry;
 
 use giliran_wire::Timestamp;
 
-use super::restorer::Occupied;
-
 /// One slot's places. quota = live + withheld + reserved + free, where free may
 /// be negative: a quota can be lowered below what is granted.
 #[derive(Debug, Clone)]
@@ -58,6 +56,13 @@ impl Until {
             Self::At(at) | Self::Draw { at, .. } => at,
         }
     }
+}
+
+/// What live bookings have of a slot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Occupied {
+    pub(super) places: u32,
+    pub(super) numbers: Numbers,
 }
 
 impl SlotInventory {

@@ -122,6 +122,11 @@ impl StateMachine {
         Ok(())
     }
 
+    /// A generation's begin comes, and nothing was read before.
+    pub(super) fn begin_restoring(&mut self) {
+        self.restoring = Some(Restoring::default());
+    }
+
     /// Takes the pieces that are whole with a part of a generation's begin.
     pub(super) fn restore_part(
         &mut self,

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::StateMachine;
 use super::apply::show;
-use super::inventory::Numbers;
+use super::inventory::Occupied;
 use crate::openings::Openings;
 use crate::sync::sharded_map::Batch;
 use crate::{Allocator, Booking, Opening};
@@ -38,13 +38,6 @@ pub struct Restorer {
     /// What live bookings have of the slots of each opening.
     slots: FxHashMap<u32, Vec<Occupied>>,
     holds: Vec<(Timestamp, BookingId)>,
-}
-
-/// What live bookings have of a slot.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Occupied {
-    pub(super) places: u32,
-    pub(super) numbers: Numbers,
 }
 
 impl Restorer {

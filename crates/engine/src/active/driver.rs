@@ -108,6 +108,8 @@ pub(super) struct SequencerDriver<'a> {
     pub(super) sent: HashMap<Attempt, Instant>,
     pub(super) awaited: PendingBeacons,
     pub(super) story: Story,
+    /// More grants could be staged at once.
+    pub(super) stages_on: bool,
 }
 
 impl SequencerDriver<'_> {
@@ -121,8 +123,6 @@ impl SequencerDriver<'_> {
         let mut group = Vec::new();
         let mut stopping: Option<Instant> = None;
         let mut retired = false;
-        // More grants could be staged at once.
-        let mut stages_on = false;
         self.perform().await?;
         loop {
             self.context.engine.pulse.beat();
@@ -162,21 +162,14 @@ impl SequencerDriver<'_> {
                 }
                 _ = housekeeping.tick() => self.housekeeping().await?,
                 // The task that sends and receives has its turn first.
-                () = tokio::task::yield_now(), if stages_on => {}
+                () = tokio::task::yield_now(), if self.stages_on => {}
                 () = tokio::time::sleep(wait) => {
                     self.on_sequencer(Sequencer::tick);
                 }
             }
-            let mut ended = self.perform().await?;
-            if ended.is_none() {
-                // What was to be sent is; who is told anything is told it now.
-                stages_on = self.sequencer.stage_ahead(self::now(self.context.engine));
-                ended = self.perform().await?;
-            }
-            if let Some(why) = ended {
+            if let Some(why) = self.perform_and_stage().await? {
                 return self.end(why, stopping.is_some()).await;
             }
-            self.sequencer.prepare_part();
             if stopping.is_some_and(|since| since.elapsed() > LAST_BLOCK) {
                 tracing::warn!("the last block's outcome is unknown; the next engine will read it");
                 return self.end(StopReason::Finished, true).await;
@@ -252,6 +245,18 @@ impl SequencerDriver<'_> {
             self.shared.metrics.append.observe(sent.elapsed().as_secs_f64());
         }
         self.on_sequencer(|sequencer, now| sequencer.appended(attempt, appended, now));
+    }
+
+    /// Carries out what the sequencer wants, and then uses the time while a block is on its
+    /// way; its end, if it came to one.
+    async fn perform_and_stage(&mut self) -> Result<Option<StopReason>, EngineError> {
+        if let Some(why) = self.perform().await? {
+            return Ok(Some(why));
+        }
+        self.stages_on = self.sequencer.stage_ahead(now(self.context.engine));
+        self.sequencer.prepare_part();
+        // Who is told anything by that is told it now.
+        self.perform().await
     }
 
     /// Carries out what the sequencer wants; its end, if it came to one.

@@ -88,6 +88,7 @@ pub(super) async fn begin(
         sent: HashMap::new(),
         awaited: PendingBeacons::default(),
         story,
+        stages_on: false,
     };
     Ok((driver, answers_rx))
 }

@@ -294,7 +294,7 @@ mod tests {
         let mut record = giliran_config::dev(at).due(at, 0).remove(0);
         record.slots.truncate(1);
         record.slots[0].quota = u16::MAX;
-        record.slots.push(record.slots[0].clone());
+        record.slots.push(record.slots[0]);
         let slot = SlotState { quota: u16::MAX, reserved: 0, halted: false, withheld: vec![] };
         let opening = OpeningState {
             closes_at: record.closes_at,

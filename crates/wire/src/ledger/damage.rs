@@ -2,7 +2,7 @@
 
 use super::foreign::{Alien, Doubt};
 use super::{BlockError, Contradiction};
-use crate::snapshot::Unusable;
+use crate::snapshot_error::Unusable;
 use crate::{BlockHash, Timestamp};
 
 /// The ledger is not what its writers wrote. Whoever meets it stops.

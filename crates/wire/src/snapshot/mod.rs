@@ -15,7 +15,6 @@
 //!
 //! In both a piece is its length as `u32` (little endian) and its bytes in [`codec`].
 
-mod error;
 mod file;
 
 use bincode::{BorrowDecode, Decode, Encode};
@@ -25,7 +24,7 @@ use crate::codec;
 use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord, Seats};
 use crate::{BlockHash, BookingId, Digest, Pseudonym, Timestamp};
 
-pub use error::{SnapshotError, Unusable};
+pub use crate::snapshot_error::{SnapshotError, Unusable};
 pub use file::{MAGIC, Section, Sections, Writer, read};
 
 /// The longest piece, in bytes.

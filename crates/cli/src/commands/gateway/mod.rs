@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let Some(payments) = payments else { return public.await };
     let paid = payments.serve(of_payments, metrics.clone(), shutdown.clone());
-    both(public, paid, &shutdown).await
+    Box::pin(both(public, paid, &shutdown)).await
 }
 
 /// Waits for the end of both listeners. Where one cannot go on the other one is asked to end

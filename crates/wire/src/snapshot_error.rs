@@ -20,7 +20,7 @@ pub enum SnapshotError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unusable {
-    /// The file does not begin with [`MAGIC`](super::MAGIC).
+    /// The file does not begin with [`MAGIC`](crate::snapshot::MAGIC).
     #[error("not a snapshot of this release")]
     OtherLayout,
     /// A length beyond that of every piece that is written.
