@@ -99,13 +99,9 @@ async fn a_booking_is_made_found_paid_moved_and_given_back() {
 /// Its addresses once took connections and answered nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_broker_it_says_so_at_once_on_both_addresses() {
-    let rig = Rig::new(&config(1)).await;
-    // Nobody listens where somebody has just stopped to.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nowhere = taken.local_addr().unwrap();
-    drop(taken);
-    let gateway =
-        rig.gateway(&["--payments-listen", "127.0.0.1:0", "--nats", &format!("nats://{nowhere}")]);
+    let mut rig = Rig::new(&config(1)).await;
+    rig.server.kill().await.unwrap();
+    let gateway = rig.gateway(&["--payments-listen", "127.0.0.1:0"]);
     gateway.says("payments at http://").await;
     let body = json!({ "reference": "invoice-1" });
     for (address, path, part) in [
