@@ -77,7 +77,8 @@ impl IdentityKey {
         let wrong = NotAnIdentityKey(
             "no public key of PEM (BEGIN PUBLIC KEY); of a certificate `openssl x509 -in FILE -pubkey -noout` gives it",
         );
-        let info = SubjectPublicKeyInfoOwned::from_pem(text.trim()).map_err(|_| wrong.clone())?;
+        let text = in_short_lines(text);
+        let info = SubjectPublicKeyInfoOwned::from_pem(text).map_err(|_| wrong.clone())?;
         let key = info.subject_public_key.as_bytes().ok_or(wrong)?;
         let parameters = info.algorithm.parameters.as_ref();
         let curve = parameters.and_then(|it| it.decode_as::<ObjectIdentifier>().ok());
@@ -112,6 +113,33 @@ impl IdentityKey {
         let key = DecodingKey::from_secret(secret).map_err(|_| short)?;
         Ok(Self { key, algorithm: Algorithm::HS256 })
     }
+}
+
+/// A text of PEM in lines of 64 characters, as its reader wants them (RFC 7468, 2): some
+/// programs write others.
+fn in_short_lines(text: &str) -> String {
+    let (mut out, mut length) = (String::new(), 0);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let is_boundary = line.starts_with('-');
+        if is_boundary && length > 0 {
+            out.push('\n');
+            length = 0;
+        }
+        if is_boundary {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        }
+        for c in line.chars() {
+            out.push(c);
+            length += 1;
+            if length == 64 {
+                out.push('\n');
+                length = 0;
+            }
+        }
+    }
+    out
 }
 
 /// Bits of the modulus of an RSA key as it stands within a public key; 0: it is none.
