@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use giliran_web::{Peer, tag};
@@ -119,8 +120,7 @@ pub(crate) async fn tracked(
     request: Request,
 ) -> Answered {
     let (parts, _) = request.into_parts();
-    let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
-    let tracked = of_token(&gateway, &token, &caller)?;
+    let tracked = tracked_by(&gateway, &token, &parts)?;
     let outcome = gateway.look_up(&tracked).await?;
     respond(&gateway, outcome, None)
 }
@@ -280,6 +280,16 @@ pub(crate) fn of_token(
     let tracked = tracked.ok_or_else(|| Problem::reason(Reason::NotFound))?;
     verified(caller, &tracked.applicant)?;
     Ok(tracked)
+}
+
+/// What the token in a request's address stands for, where whoever sent the request may know
+/// it; see [`of_token`].
+pub(crate) fn tracked_by(
+    gateway: &Gateway,
+    token: &str,
+    parts: &Parts,
+) -> Result<Tracked<'static>, Problem> {
+    of_token(gateway, token, &caller(gateway, &parts.extensions, &parts.headers)?)
 }
 
 /// Whoever the proxy has verified is the one who asks.

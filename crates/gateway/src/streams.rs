@@ -16,7 +16,7 @@ use giliran_wire::answer::Reason;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::bookings::{caller, is_final, of_token, outcome_json, outcome_tag};
+use crate::bookings::{is_final, outcome_json, outcome_tag, tracked_by};
 use crate::catalogue::Told;
 use crate::feed::{Following, News};
 use crate::gateway::Gateway;
@@ -144,8 +144,7 @@ pub(crate) async fn request(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
-    let tracked = of_token(&gateway, &token, &caller)?;
+    let tracked = tracked_by(&gateway, &token, &parts)?;
     let known = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
     if known.is_some_and(is_final) {
         // A browser does not come back after this.

@@ -77,7 +77,6 @@ impl<T> Sequencer<T> {
         if let Some(flight) = self.in_flight.take() {
             flight.block.entries.iter().for_each(|entry| self.state.abandon(entry));
         }
-        self.drop_ahead();
         self.state.abandon_staged();
         self.state.end_block();
     }

@@ -11,7 +11,7 @@ use giliran_wire::answer::{Booking, Reason, Verdict};
 use super::failed;
 use super::own::Own;
 use super::words::Language;
-use crate::bookings::{caller, of_token};
+use crate::bookings::tracked_by;
 use crate::gateway::Gateway;
 use crate::problem::{self, Problem};
 use crate::segment::Segment;
@@ -24,9 +24,7 @@ pub(crate) async fn calendar(
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
     let (parts, _) = request.into_parts();
-    let tracked = caller(&gateway, &parts.extensions, &parts.headers)
-        .and_then(|caller| of_token(&gateway, &token, &caller));
-    let tracked = match tracked {
+    let tracked = match tracked_by(&gateway, &token, &parts) {
         Ok(tracked) => tracked,
         Err(problem) => return failed(&gateway, language, &problem),
     };

@@ -22,7 +22,7 @@ use super::{
     see_other, times,
 };
 use crate::asking::Outcome;
-use crate::bookings::{caller, is_final, of_token, outcome_tag, verified};
+use crate::bookings::{is_final, of_token, outcome_tag, tracked_by, verified};
 use crate::catalogue::Opening;
 use crate::gateway::Gateway;
 use crate::lanes::Lane;
@@ -47,9 +47,7 @@ pub(crate) async fn tracked(
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
     let (parts, _) = request.into_parts();
-    let tracked = caller(&gateway, &parts.extensions, &parts.headers)
-        .and_then(|caller| of_token(&gateway, &token, &caller));
-    match tracked {
+    match tracked_by(&gateway, &token, &parts) {
         Ok(tracked) => shown(&gateway, language, (&token, &tracked), None).await,
         Err(problem) => failed(&gateway, language, &problem),
     }
