@@ -99,7 +99,6 @@ impl<T> Sequencer<T> {
     /// Sends what was staged, with the grants that came since and find room. False: nothing
     /// was.
     pub(crate) fn send_ahead(&mut self, now: Now) -> bool {
-        self.give_up_ahead(now);
         let Some(mut ahead) = self.ahead.take() else {
             self.sent_ahead = 0;
             return false;
@@ -130,7 +129,8 @@ impl<T> Sequencer<T> {
     }
 
     /// Gives up what is staged where the first of it has waited for too long: the block in
-    /// flight does not come to its end.
+    /// flight does not come to its end, or has just come to it. Not once that one is committed:
+    /// what is staged is the next block's from there on.
     pub(crate) fn give_up_ahead(&mut self, now: Now) {
         let is_late = |ahead: &mut BlockAhead<T>| {
             ahead.draft.since_ms.is_some_and(|since_ms| is_overdue(since_ms, now))

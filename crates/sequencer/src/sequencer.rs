@@ -457,6 +457,7 @@ impl<T> Sequencer<T> {
 
     /// The block in flight stands in the ledger: its facts count from here on.
     pub(crate) fn commit(&mut self, now: Now) {
+        self.give_up_ahead(now);
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
         let drawn = self.drawn(&flight.block.entries);

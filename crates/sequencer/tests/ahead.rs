@@ -188,6 +188,30 @@ fn whoever_waits_too_long_in_it_is_told_busy_and_the_place_comes_back() {
     is_as_read(&bench);
 }
 
+/// The outcome of the block before may come late and at once, without a tick before it: what was
+/// staged behind it is nobody's then, and in no block.
+#[test]
+fn what_was_staged_long_ago_is_given_up_when_its_turn_comes() {
+    let (mut bench, first) = with_one_on_its_way(2);
+    ask(&mut bench, 2);
+    stage_all(&mut bench);
+    bench.now.mono_ms += MAX_PARKED_MS + 1;
+    bench.now.wall = bench.now.wall.plus_millis(MAX_PARKED_MS + 1);
+    arrives(&mut bench, first);
+    bench.run();
+    assert!(bench.is_granted(1));
+    assert_eq!(bench.busy(), [2]);
+    assert_eq!(bench.sequencer.allocator().bookings(), 1);
+    ask(&mut bench, 3);
+    bench.run();
+    assert!(bench.is_granted(3), "the place came back");
+    let last = bench.stream.last().unwrap();
+    assert_eq!(grants(last), ["r3"]);
+    let (found, _) = bench.sequencer.allocator().lookup_request("r2", &person(2), None).unwrap();
+    assert!(found.is_none());
+    is_as_read(&bench);
+}
+
 /// Where a block takes long, whoever comes waits by a clock of their own, and has a block of
 /// their own time.
 #[test]
