@@ -164,6 +164,11 @@ impl Claims {
         Self(claims)
     }
 
+    /// An applicant's claim will be looked at soon.
+    pub(crate) fn fetch(&self, applicant: &Pseudonym) {
+        self.0.fetch(applicant);
+    }
+
     /// Shows an applicant's claim to `see`, which looks at it and nothing else.
     pub(crate) fn look<R>(
         &self,

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use giliran_wire::Pseudonym;
+
 use crate::Opening;
 
 /// Openings by ordinal, which is not their place: retired ones are missing.
@@ -19,6 +21,17 @@ impl Openings {
     /// The opening of this id.
     pub fn named(&self, id: &str) -> Option<&Arc<Opening>> {
         self.0.iter().find(|opening| opening.id() == id)
+    }
+
+    /// A request of this applicant for this opening, or for whichever is meant where it names
+    /// none, will be [decided](crate::Allocator::decide) soon: what that looks at is fetched
+    /// from memory meanwhile. Fetching changes nothing else.
+    pub fn fetch(&self, opening: Option<&str>, applicant: &Pseudonym) {
+        for each in &self.0 {
+            if opening.is_none_or(|id| each.id() == id) {
+                each.claims.fetch(applicant);
+            }
+        }
     }
 
     /// With another one, of a higher ordinal than every one before.

@@ -2,6 +2,7 @@
 //! `busy` at once, and nothing else is done here: a subscription that is not
 //! drained drops messages silently.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -247,7 +248,11 @@ async fn answer_busy(chunk: Chunk, shared: &WorkerContext) {
 }
 
 /// `busy` for every request of a payload that is not even decided.
-fn busy_answers(operation: Operation, payload: &[u8], metrics: &Metrics) -> (Form, Vec<Answered>) {
+fn busy_answers(
+    operation: Operation,
+    payload: &[u8],
+    metrics: &Metrics,
+) -> (Form, Vec<Answered<'static>>) {
     let unread = || (form_of_unreadable(payload), vec![Answered::busy(None, metrics)]);
     match operation {
         Operation::Book | Operation::BookVouched => {
@@ -264,8 +269,8 @@ fn busy_answers(operation: Operation, payload: &[u8], metrics: &Metrics) -> (For
 fn each_busy<'a, T: Request<'a>>(
     payload: &'a [u8],
     metrics: &Metrics,
-) -> Option<(Form, Vec<Answered>)> {
-    let id = |item: &T| item.request_id().map(Into::into);
+) -> Option<(Form, Vec<Answered<'static>>)> {
+    let id = |item: &T| item.request_id().map(|id| Cow::Owned(id.to_owned()));
     match request::read::<T>(payload).ok()? {
         Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(id(&item), metrics)])),
         Payload::Many(form, items) => {

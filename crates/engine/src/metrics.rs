@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use giliran_allocator::Settled;
 use giliran_wire::answer::Reason;
 use giliran_wire::event::Kind;
 use prometheus::core::Collector;
@@ -231,8 +232,20 @@ impl Metrics {
         self.granted.inc_by(n);
     }
 
-    pub(crate) fn repeated(&self) {
-        self.repeated.inc();
+    /// One request was settled from durable facts.
+    pub(crate) fn settled(&self, settled: &Settled) {
+        let mut counts = SettledCounts::default();
+        counts.add(settled);
+        self.settled_all(&counts);
+    }
+
+    /// As many as were counted.
+    pub(crate) fn settled_all(&self, counts: &SettledCounts) {
+        let counters = std::iter::once(&self.repeated).chain(&self.rejected);
+        let counts = std::iter::once(&counts.repeated).chain(&counts.rejected);
+        for (counter, count) in counters.zip(counts).filter(|(_, count)| **count > 0) {
+            counter.inc_by(*count);
+        }
     }
 
     pub(crate) fn entered(&self) {
@@ -244,6 +257,28 @@ impl Metrics {
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {
-        self.rejected[usize::from(reason.number()) - 1].inc();
+        self.rejected[place_of(reason)].inc();
     }
+}
+
+/// Requests that one stretch of work settled. They are added to the counters at its end: these
+/// are one place in memory for all workers, which goes from core to core with each step.
+#[derive(Debug, Default)]
+pub(crate) struct SettledCounts {
+    repeated: u64,
+    /// By number of the reason.
+    rejected: [u64; Reason::ALL.len()],
+}
+
+impl SettledCounts {
+    pub(crate) fn add(&mut self, settled: &Settled) {
+        match settled {
+            Settled::Repeat(..) | Settled::Entered { .. } => self.repeated += 1,
+            Settled::Rejected(rejection, _) => self.rejected[place_of(rejection.reason)] += 1,
+        }
+    }
+}
+
+fn place_of(reason: Reason) -> usize {
+    usize::from(reason.number()) - 1
 }

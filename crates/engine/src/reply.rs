@@ -3,6 +3,7 @@
 //! A grant's answer is built from a [`Durable`] position alone, and only a
 //! commit makes one: reply-before-durable does not compile.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -86,63 +87,59 @@ impl Requester {
     }
 }
 
-/// An answer that owns what it says.
+/// An answer that owns what it says, but for the request's id perhaps.
 #[derive(Debug, Clone)]
-pub(crate) enum Answered {
+pub(crate) enum Answered<'a> {
     /// Just made durable, by this engine.
-    Granted(FoundBooking, Position, Asked),
+    Granted(FoundBooking, Position, Asked<'a>),
     /// Made earlier; whoever has the lease may tell of it.
-    Found(FoundBooking, Position, Asked),
+    Found(FoundBooking, Position, Asked<'a>),
     /// An entry into the next release's draw, or its withdrawal; as above.
-    Entered(FoundEntry, Position, Asked),
-    Rejected(Option<Box<str>>, Rejection<'static>),
+    Entered(FoundEntry, Position, Asked<'a>),
+    Rejected(Asked<'a>, Rejection<'static>),
 }
 
-/// The id of the request that is answered; none: the one that made the booking.
-type Asked = Option<Box<str>>;
+/// The id of the request that is answered; none: it has none that could be read, or it is
+/// the one that made the booking.
+pub(crate) type Asked<'a> = Option<Cow<'a, str>>;
 
-impl Answered {
-    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked) -> Self {
+/// An id that goes with the answer.
+pub(crate) fn owned(request_id: Option<Box<str>>) -> Asked<'static> {
+    request_id.map(|id| Cow::Owned(id.into_string()))
+}
+
+impl<'a> Answered<'a> {
+    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
         Self::Granted(found, durable.position(), asked)
     }
 
-    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Option<&str>) -> Self {
-        Self::Found(found, durable.position(), asked.map(Into::into))
+    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
+        Self::Found(found, durable.position(), asked)
     }
 
-    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Option<&str>) -> Self {
-        Self::Entered(entered, durable.position(), asked.map(Into::into))
+    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Asked<'a>) -> Self {
+        Self::Entered(entered, durable.position(), asked)
     }
 
-    pub(crate) fn rejected(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
-        Self::Rejected(request_id, rejection)
+    pub(crate) fn rejected(asked: Asked<'a>, rejection: Rejection<'static>) -> Self {
+        Self::Rejected(asked, rejection)
     }
 
-    pub(crate) fn settled(
-        request_id: Option<&str>,
-        settled: Settled,
-        now: Timestamp,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(crate) fn settled(asked: Asked<'a>, settled: Settled, now: Timestamp) -> Self {
         match settled {
-            Settled::Repeat(found, durable) => {
-                metrics.repeated();
-                Self::found(found, durable, request_id)
-            }
+            Settled::Repeat(found, durable) => Self::found(found, durable, asked),
             Settled::Entered { waiting, opening, durable } => {
-                metrics.repeated();
-                Self::entered(FoundEntry { waiting, opening }, durable, request_id)
+                Self::entered(FoundEntry { waiting, opening }, durable, asked)
             }
             Settled::Rejected(rejected, durable) => {
-                metrics.rejected(rejected.reason);
-                Self::Rejected(request_id.map(Into::into), rejection(rejected, durable, now))
+                Self::Rejected(asked, rejection(rejected, durable, now))
             }
         }
     }
 
-    pub(crate) fn busy(request_id: Option<Box<str>>, metrics: &Metrics) -> Self {
+    pub(crate) fn busy(asked: Asked<'a>, metrics: &Metrics) -> Self {
         metrics.rejected(Reason::Busy);
-        Self::Rejected(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
+        Self::Rejected(asked, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
     }
 
     /// A grant that is durable speaks for itself, and only its writer can tell
@@ -215,7 +212,7 @@ fn granted_view<'a>(opening: &'a Opening, booking: &'a Booking, as_of: Position)
 
 impl BatchAnswers {
     /// Puts the answer to the request of this index in its place.
-    pub(crate) fn put(&mut self, index: usize, answered: &Answered) {
+    pub(crate) fn put(&mut self, index: usize, answered: &Answered<'_>) {
         self.needs_lease |= answered.needs_lease();
         self.parts.put(index, &answered.view());
     }
@@ -288,7 +285,7 @@ impl Outbox {
     }
 
     /// Adds answers as one payload.
-    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered]) {
+    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered<'_>]) {
         let needs_lease = answers.iter().any(Answered::needs_lease);
         self.push(reply, needs_lease, |out| match answers {
             [one] => answer::write(form, &[one.view()], out),
@@ -300,7 +297,7 @@ impl Outbox {
     }
 
     /// Refuses an `availability`, whose answers have a form of their own in binary.
-    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
+    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered<'_>) {
         let Verdict::Rejected(rejection) = refused.view().verdict else { return };
         self.push(reply, refused.needs_lease(), |out| {
             answer::write(form, &[Overview::Rejected(rejection)], out);
@@ -314,7 +311,7 @@ impl Outbox {
     }
 
     /// Puts an outcome where its ticket says.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered) {
+    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered<'_>) {
         let granted = !matches!(answered, Answered::Rejected(..));
         match ticket {
             Ticket::One(to) => {
@@ -380,7 +377,7 @@ impl Outbox {
             }
             Outcome::Changed(found, durable) => {
                 metrics.changed();
-                Answered::granted(found, durable, request_id)
+                Answered::granted(found, durable, owned(request_id))
             }
             Outcome::Entered(entered, durable) => {
                 if entered.waiting.is_live() {
@@ -388,16 +385,17 @@ impl Outbox {
                 } else {
                     metrics.changed();
                 }
-                Answered::entered(entered, durable, request_id.as_deref())
+                Answered::entered(entered, durable, owned(request_id))
             }
             Outcome::Granted(found, durable) => {
                 metrics.granted(1);
                 Answered::granted(found, durable, None)
             }
             Outcome::Settled(settled) => {
-                Answered::settled(request_id.as_deref(), settled, now, metrics)
+                metrics.settled(&settled);
+                Answered::settled(owned(request_id), settled, now)
             }
-            Outcome::Busy => Answered::busy(request_id, metrics),
+            Outcome::Busy => Answered::busy(owned(request_id), metrics),
         };
         self.answer(ticket, answered);
     }

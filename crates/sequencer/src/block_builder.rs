@@ -233,7 +233,9 @@ impl<T> Sequencer<T> {
         let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / LEAST_GRANT_BYTES;
         let expected = self.queue.len().min(room);
         block.staged.reserve(expected * (LEAST_GRANT_BYTES + TEXT_BYTES));
+        self.begin_to_look_ahead();
         for _ in 0..most {
+            self.look_ahead();
             let Some(waiting) = self.queue.pop_front() else { return Fill::NoneLeft };
             let bytes = grant_bytes(&waiting.what.as_grant()) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
@@ -241,7 +243,8 @@ impl<T> Sequencer<T> {
                 return Fill::Full;
             }
             let Queued { what: grant, ticket, since_ms } = waiting;
-            match self.state.stage(grant, at, &mut *self.random) {
+            let mut random = || self.bits.pop_front().unwrap_or_else(&mut *self.random);
+            match self.state.stage(grant, at, &mut random) {
                 Ok(booking) => {
                     block.bytes += block.staged.push(&booking.as_grant());
                     block.serves(since_ms);

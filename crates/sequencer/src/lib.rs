@@ -43,6 +43,7 @@ mod ending;
 mod generation;
 mod granted;
 mod in_flight;
+mod look_ahead;
 mod opening_draws;
 mod queued;
 mod rejections;

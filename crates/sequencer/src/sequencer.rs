@@ -55,6 +55,8 @@ pub struct Sequencer<T> {
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
+    /// What it gave for bookings whose places in memory are on their way.
+    pub(crate) bits: VecDeque<u128>,
     pub(crate) openings: VecDeque<OpeningRecord>,
     pub(crate) queue: VecDeque<Queued<PendingGrant, T>>,
     pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
@@ -123,6 +125,7 @@ impl<T> Sequencer<T> {
             epoch: state.chain().epoch + 1,
             writer,
             random,
+            bits: VecDeque::new(),
             openings: VecDeque::new(),
             queue: VecDeque::new(),
             parked: Vec::new(),

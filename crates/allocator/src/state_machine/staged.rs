@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
-use giliran_wire::Timestamp;
 use giliran_wire::answer::Status;
 use giliran_wire::event::Kind;
+use giliran_wire::{BookingId, Timestamp};
 
 use super::apply::{BlockApplier, show};
 use super::{StateChange, StateMachine};
 use crate::sync::Ordering;
+use crate::sync::prefetch::prefetch;
 use crate::{Booking, FoundBooking, Opening, PendingGrant};
 
 /// Where the staged bookings stand in a block.
@@ -85,6 +86,26 @@ impl StateMachine {
         let inventory = &mut index.inventories[grant.slot as usize];
         // A slot with room has a number.
         grant.number(|| inventory.number().unwrap_or_default(), hold_expires_at);
+    }
+
+    /// A grant will be [staged](Self::stage) soon, though others come first: its booking is
+    /// fetched from memory meanwhile. Fetching changes nothing else.
+    pub fn fetch_booking(grant: &PendingGrant) {
+        let booking = std::ptr::from_ref::<Booking>(grant).cast::<u8>();
+        prefetch(booking);
+        prefetch(booking.wrapping_add(size_of::<Booking>() - 1));
+    }
+
+    /// The same, sooner: what is fetched is its claim, for which its booking is read.
+    pub fn fetch_claim(&self, grant: &PendingGrant) {
+        if let Some(index) = self.openings.get(&grant.opening) {
+            index.opening.claims.fetch(&grant.seats[0].applicant);
+        }
+    }
+
+    /// A booking will be staged under an id by these bits.
+    pub fn fetch_id(&self, random: u128) {
+        self.allocator.bookings.fetch(&BookingId::from_random(random));
     }
 
     /// Makes the booking of a grant as it enters the block of this turn and time: with an id

@@ -4,6 +4,7 @@
 pub(crate) mod counters;
 #[cfg(all(test, loom))]
 mod loom_models;
+pub(crate) mod prefetch;
 pub(crate) mod seqlock;
 pub(crate) mod sharded_map;
 

@@ -78,11 +78,13 @@ impl<K: Hash, V> Batch<K, V> {
 mod mapped {
     use std::fmt;
     use std::hash::BuildHasherDefault;
+    use std::ptr::{self, NonNull};
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-    use dashmap::mapref::entry::Entry;
     use dashmap::{DashMap, SharedValue};
 
     use super::{Batch, Hash, SHARDS, UniformHasher, hash_of};
+    use crate::sync::prefetch::prefetch;
 
     /// The shard that a map gives a key of this hash.
     pub(super) const fn shard_of(hash: u64) -> usize {
@@ -90,17 +92,43 @@ mod mapped {
         ((hash << 7) >> (64 - SHARDS.trailing_zeros())) as usize
     }
 
-    pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
+    pub(crate) struct ShardedMap<K, V> {
+        map: DashMap<K, V, BuildHasherDefault<UniformHasher>>,
+        places: [Place; SHARDS],
+    }
+
+    /// Where a shard's table lies in memory, as it stood a moment ago: for what may be wrong.
+    #[derive(Default)]
+    struct Place {
+        /// Behind the last entry, where the bytes that tell them apart begin.
+        middle: AtomicPtr<u8>,
+        /// Of a hash, the bits that say how far from there its entry lies.
+        mask: AtomicUsize,
+    }
+
+    impl Place {
+        /// After whatever may have moved the table, under its lock.
+        fn note<E>(&self, data_end: NonNull<E>, buckets: usize) {
+            let middle = data_end.as_ptr().cast();
+            if self.middle.load(Ordering::Relaxed) != middle {
+                self.middle.store(middle, Ordering::Relaxed);
+                self.mask.store(buckets - 1, Ordering::Relaxed);
+            }
+        }
+    }
 
     impl<K: Eq + Hash, V> Default for ShardedMap<K, V> {
         fn default() -> Self {
-            Self(DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS))
+            Self {
+                map: DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS),
+                places: std::array::from_fn(|_| Place::default()),
+            }
         }
     }
 
     impl<K: Eq + Hash, V> fmt::Debug for ShardedMap<K, V> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "Table of {}", self.0.len())
+            write!(f, "Table of {}", self.map.len())
         }
     }
 
@@ -109,8 +137,10 @@ mod mapped {
         pub(crate) fn reserve(&self, more: usize) {
             // Shards differ by chance.
             let each = (more + more / 16).div_ceil(SHARDS);
-            for shard in self.0.shards() {
-                shard.write().reserve(each, |(key, _)| hash_of(key));
+            for (shard, place) in self.map.shards().iter().zip(&self.places) {
+                let mut shard = shard.write();
+                shard.reserve(each, |(key, _)| hash_of(key));
+                place.note(shard.data_end(), shard.buckets());
             }
         }
 
@@ -123,11 +153,11 @@ mod mapped {
             mut taken: impl FnMut(&mut V, W),
         ) {
             batch.len = 0;
-            for (shard, entries) in self.0.shards().iter().zip(&mut batch.shards) {
+            for (i, entries) in batch.shards.iter_mut().enumerate() {
                 if entries.is_empty() {
                     continue;
                 }
-                let mut shard = shard.write();
+                let mut shard = self.map.shards()[i].write();
                 for (key, new) in entries.drain(..) {
                     let hash = hash_of(&key);
                     match shard.get_mut(hash, |(there, _)| *there == key) {
@@ -138,11 +168,26 @@ mod mapped {
                         }
                     }
                 }
+                self.places[i].note(shard.data_end(), shard.buckets());
             }
         }
 
+        /// Has the processor fetch what a look at this key touches: worth it where the look
+        /// comes after some hundred instructions of something else.
+        pub(crate) fn fetch(&self, key: &K) {
+            let hash = hash_of(key);
+            let shard = shard_of(hash);
+            let Place { middle, mask } = &self.places[shard];
+            let middle = middle.load(Ordering::Relaxed);
+            let at = hash as usize & mask.load(Ordering::Relaxed);
+            prefetch(ptr::from_ref(&self.map.shards()[shard]));
+            prefetch(middle.wrapping_add(at));
+            // Entries lie in the other direction.
+            prefetch(middle.wrapping_sub((at + 1) * size_of::<(K, SharedValue<V>)>()));
+        }
+
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
-            let entry = self.0.get(key);
+            let entry = self.map.get(key);
             see(entry.as_deref())
         }
 
@@ -154,17 +199,33 @@ mod mapped {
             value: V,
             taken: impl FnOnce(&mut V) -> R,
         ) -> Result<(), R> {
-            match self.0.entry(key) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(value);
-                    Ok(())
-                }
-                Entry::Occupied(mut occupied) => Err(taken(occupied.get_mut())),
-            }
+            self.at(key, |there| match there {
+                Some(there) => (Err(taken(there)), None),
+                None => (Ok(()), Some(value)),
+            })
         }
 
         pub(crate) fn insert(&self, key: K, value: V) -> Option<V> {
-            self.0.insert(key, value)
+            self.at(key, |there| match there {
+                Some(there) => (Some(std::mem::replace(there, value)), None),
+                None => (None, Some(value)),
+            })
+        }
+
+        /// Shows what is there, and puts there what comes back where there is nothing.
+        fn at<R>(&self, key: K, see: impl FnOnce(Option<&mut V>) -> (R, Option<V>)) -> R {
+            let hash = hash_of(&key);
+            let i = shard_of(hash);
+            let mut shard = self.map.shards()[i].write();
+            if let Some((_, there)) = shard.get_mut(hash, |(there, _)| *there == key) {
+                return see(Some(there.get_mut())).0;
+            }
+            let (seen, new) = see(None);
+            if let Some(new) = new {
+                shard.insert(hash, (key, SharedValue::new(new)), |(key, _)| hash_of(key));
+                self.places[i].note(shard.data_end(), shard.buckets());
+            }
+            seen
         }
 
         /// Removes the value if the condition holds, and returns it.
@@ -173,18 +234,35 @@ mod mapped {
             key: &K,
             mut doomed: impl FnMut(&mut V) -> bool,
         ) -> Option<V> {
-            self.0.remove_if_mut(key, |_, value| doomed(value)).map(|(_, value)| value)
+            self.map.remove_if_mut(key, |_, value| doomed(value)).map(|(_, value)| value)
         }
 
         pub(crate) fn len(&self) -> usize {
-            self.0.len()
+            self.map.len()
+        }
+
+        /// True if every table that has entries lies where it is fetched from.
+        #[cfg(test)]
+        pub(super) fn knows_its_places(&self) -> bool {
+            self.map.shards().iter().zip(&self.places).all(|(shard, place)| {
+                let shard = shard.read();
+                shard.is_empty()
+                    || place.middle.load(Ordering::Relaxed) == shard.data_end().as_ptr().cast()
+                        && place.mask.load(Ordering::Relaxed) == shard.buckets() - 1
+            })
         }
     }
 
     impl<K: Eq + Hash + Copy, V: Default> ShardedMap<K, V> {
         /// Changes the value, first put there where there is none.
         pub(crate) fn change<R>(&self, key: K, change: impl FnOnce(&mut V) -> R) -> R {
-            change(&mut self.0.entry(key).or_default())
+            self.at(key, |there| match there {
+                Some(there) => (change(there), None),
+                None => {
+                    let mut new = V::default();
+                    (change(&mut new), Some(new))
+                }
+            })
         }
     }
 }
@@ -215,6 +293,8 @@ mod modelled {
 
     impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         pub(crate) fn reserve(&self, _more: usize) {}
+
+        pub(crate) fn fetch(&self, _key: &K) {}
 
         fn shard(&self, key: &K) -> &Shard<K, V> {
             &self.0[shard_of(hash_of(key))]
@@ -302,5 +382,31 @@ mod tests {
             assert!(map.look(&key(i), |there| there == Some(&i)), "{i}");
         }
         map.fill(&mut batch, |i| i, |_, i| panic!("{i} is there no more"));
+    }
+
+    /// Fetching from where a table lay before it grew would be of no use, and no test of
+    /// what is decided would tell.
+    #[test]
+    fn a_table_that_grows_is_fetched_from_where_it_lies() {
+        let map = ShardedMap::default();
+        let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
+        map.fetch(&key(0));
+        let mut batch = Batch::default();
+        for i in 0..20_000 {
+            match i % 4 {
+                0 => drop(map.insert(key(i), i)),
+                1 => map.occupy(key(i), i, |_| ()).expect("new"),
+                2 => map.change(key(i), |there| *there = i),
+                _ => batch.push(key(i), i),
+            }
+            map.fetch(&key(i));
+            if i % 2_000 == 0 {
+                map.fill(&mut batch, |i| i, |_, _| ());
+                map.reserve(i as usize);
+                assert!(map.knows_its_places(), "{i}");
+            }
+        }
+        assert!(map.knows_its_places());
+        assert!((0..20_000).all(|i| i % 4 == 3 || map.look(&key(i), |there| there == Some(&i))));
     }
 }

@@ -8,7 +8,7 @@ use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId};
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
-use crate::reply::{Answered, Outbox, form_of_unreadable};
+use crate::reply::{Answered, Outbox, form_of_unreadable, owned};
 
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {
@@ -64,7 +64,7 @@ impl Worker {
         out: &mut Outbox,
     ) {
         let now = incoming.now;
-        let judge = |item: Result<T, Malformed>| -> Judged {
+        let judge = |item: Result<T, Malformed>| -> Judged<'static> {
             let ask = match item {
                 Ok(item) => item.ask(&self.shared.key),
                 Err(malformed) => return Break(self.malformed(malformed)),
@@ -72,7 +72,8 @@ impl Worker {
             let Some(settled) = self.shared.allocator.settled(&ask, now) else {
                 return Continue(HandedOn::Change(Box::new(ask)));
             };
-            Break(Answered::settled(Some(&*ask.request_id), settled, now, &self.shared.metrics))
+            self.shared.metrics.settled(&settled);
+            Break(Answered::settled(owned(Some(ask.request_id)), settled, now))
         };
         match request::read::<T>(payload) {
             Err(malformed) => {

@@ -5,6 +5,7 @@ use giliran_allocator::{Durable, FoundBooking, FoundEntry};
 use giliran_wire::answer::{self, Overview, Reason, Rejection};
 use giliran_wire::request::{self, Form, Malformed, Payload};
 use giliran_wire::{BookingId, Timestamp};
+use std::borrow::Cow;
 
 use super::Worker;
 use crate::reply::{Answered, Outbox, form_of_unreadable, retry_after_ms};
@@ -66,23 +67,23 @@ impl Worker {
         out: &mut Outbox,
         ask: impl Fn(&T) -> Option<(Option<Known>, Durable)>,
     ) {
+        let id = |question: &T| question.request_id().map(|id| Cow::Owned(id.to_owned()));
         let answer = |item: Result<T, Malformed>| match item {
             Err(malformed) => self.malformed(malformed),
             Ok(question) => match retry_while_applying(|| ask(&question)) {
                 Some((Some(Known::Booking(found)), at)) => {
-                    Answered::found(found, at, question.request_id())
+                    Answered::found(found, at, id(&question))
                 }
                 Some((Some(Known::Entry(entered)), at)) => {
-                    Answered::entered(entered, at, question.request_id())
+                    Answered::entered(entered, at, id(&question))
                 }
                 Some((None, at)) => {
-                    let id = question.request_id().map(Into::into);
-                    Answered::rejected(id, Rejection::new(Reason::NotFound).as_of(at.position()))
+                    let not_found = Rejection::new(Reason::NotFound).as_of(at.position());
+                    Answered::rejected(id(&question), not_found)
                 }
                 None => {
-                    let id = question.request_id().map(Into::into);
                     let busy = Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms());
-                    Answered::rejected(id, busy)
+                    Answered::rejected(id(&question), busy)
                 }
             },
         };

@@ -6,6 +6,7 @@ mod bookings;
 mod changes;
 mod lookups;
 
+use std::borrow::Cow;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::context::WorkerContext;
 use crate::intake::{Chunk, IntakeReceiver, Operation};
+use crate::metrics::SettledCounts;
 use crate::reply::{Answered, Batch, Outbox, Requester, Ticket};
 
 /// What a worker hands on to the sequencer.
@@ -31,6 +33,8 @@ pub(crate) struct WorkerOutput {
     pub(crate) items: Vec<(HandedOn, Ticket)>,
     /// Counts of rejected requests, for the digests in the ledger.
     pub(crate) tallies: RejectionCounts,
+    /// What ended here, for the metrics.
+    pub(crate) settled: SettledCounts,
 }
 
 /// A wish that the ledger goes on in its next stream.
@@ -60,7 +64,7 @@ pub(crate) enum HandedOn {
 }
 
 /// What became of a request at a worker's: it ends there with its answer, or goes on.
-type Judged = ControlFlow<Answered, HandedOn>;
+type Judged<'a> = ControlFlow<Answered<'a>, HandedOn>;
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
@@ -78,6 +82,7 @@ pub(crate) async fn work(
             let _timer = shared.metrics.decide.start_timer();
             worker.handle(chunk, &mut decided, &mut out);
         }
+        shared.metrics.settled_all(&decided.settled);
         if !decided.tallies.is_empty() {
             let tallies = std::mem::take(&mut decided.tallies);
             shared.tallies.lock().unwrap_or_else(PoisonError::into_inner).extend(tallies);
@@ -102,57 +107,59 @@ impl Worker {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.shared.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.shared.allocator.engine_time(Timestamp::from_millis(believed));
-        for mut message in chunk.messages {
-            let Some(reply) = self.shared.reply_subject(message.reply.take()) else { continue };
-            let by = Incoming {
-                reply,
-                received: chunk.received,
-                trace: trace(&message),
-                vouched: chunk.operation == Operation::BookVouched,
-                now,
-            };
-            let payload = &message.payload;
-            match chunk.operation {
-                Operation::Book | Operation::BookVouched => {
-                    self.book_message(payload, by, decided, out);
+        let Chunk { operation, received, mut messages, .. } = chunk;
+        let incoming = |message: &mut Message| {
+            let reply = self.shared.reply_subject(message.reply.take())?;
+            let vouched = operation == Operation::BookVouched;
+            Some(Incoming { reply, received, trace: trace(message), vouched, now })
+        };
+        let mut each = |handle: &mut dyn FnMut(&[u8], Incoming)| {
+            for message in &mut messages {
+                if let Some(incoming) = incoming(message) {
+                    handle(&message.payload, incoming);
                 }
-                Operation::Confirm => {
-                    self.change_message::<request::Confirm<'_>>(payload, by, decided, out);
-                }
-                Operation::Cancel => {
-                    self.change_message::<request::Cancel<'_>>(payload, by, decided, out);
-                }
-                Operation::Reschedule => {
-                    self.change_message::<request::Reschedule<'_>>(payload, by, decided, out);
-                }
-                Operation::Quota => {
-                    self.admin_message::<actions::Quota<'_>>(payload, by, decided, out);
-                }
-                Operation::Reserve => {
-                    self.admin_message::<actions::Reserve<'_>>(payload, by, decided, out);
-                }
-                Operation::Halt => {
-                    self.admin_message::<actions::Halt<'_>>(payload, by, decided, out);
-                }
-                Operation::ClosesAt => {
-                    self.admin_message::<actions::ClosesAt<'_>>(payload, by, decided, out);
-                }
-                Operation::Beacon => {
-                    self.admin_message::<actions::Beacon<'_>>(payload, by, decided, out);
-                }
-                Operation::Roll => {
-                    self.admin_message::<actions::Roll<'_>>(payload, by, decided, out);
-                }
-                Operation::Lookup => self.lookup(payload, by.reply, out),
-                Operation::Find => self.find(payload, by.reply, out),
-                Operation::Availability => self.availability(payload, by.reply, now, out),
             }
+        };
+        match operation {
+            Operation::Book | Operation::BookVouched => {
+                self.book_messages(&mut messages, incoming, decided, out);
+            }
+            Operation::Confirm => each(&mut |p, by| {
+                self.change_message::<request::Confirm<'_>>(p, by, decided, out);
+            }),
+            Operation::Cancel => each(&mut |p, by| {
+                self.change_message::<request::Cancel<'_>>(p, by, decided, out);
+            }),
+            Operation::Reschedule => each(&mut |p, by| {
+                self.change_message::<request::Reschedule<'_>>(p, by, decided, out);
+            }),
+            Operation::Quota => each(&mut |p, by| {
+                self.admin_message::<actions::Quota<'_>>(p, by, decided, out);
+            }),
+            Operation::Reserve => each(&mut |p, by| {
+                self.admin_message::<actions::Reserve<'_>>(p, by, decided, out);
+            }),
+            Operation::Halt => each(&mut |p, by| {
+                self.admin_message::<actions::Halt<'_>>(p, by, decided, out);
+            }),
+            Operation::ClosesAt => each(&mut |p, by| {
+                self.admin_message::<actions::ClosesAt<'_>>(p, by, decided, out);
+            }),
+            Operation::Beacon => each(&mut |p, by| {
+                self.admin_message::<actions::Beacon<'_>>(p, by, decided, out);
+            }),
+            Operation::Roll => each(&mut |p, by| {
+                self.admin_message::<actions::Roll<'_>>(p, by, decided, out);
+            }),
+            Operation::Lookup => each(&mut |p, by| self.lookup(p, by.reply, out)),
+            Operation::Find => each(&mut |p, by| self.find(p, by.reply, out)),
+            Operation::Availability => each(&mut |p, by| self.availability(p, by.reply, now, out)),
         }
     }
 
-    fn malformed(&self, malformed: Malformed) -> Answered {
+    fn malformed(&self, malformed: Malformed) -> Answered<'static> {
         self.shared.metrics.rejected(Reason::Malformed);
-        let request_id = malformed.request_id.map(String::into_boxed_str);
+        let request_id = malformed.request_id.map(Cow::Owned);
         Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 }
@@ -178,7 +185,7 @@ impl Incoming {
 fn settle_one(
     incoming: Incoming,
     form: Form,
-    judged: Judged,
+    judged: Judged<'_>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
@@ -191,10 +198,10 @@ fn settle_one(
 
 /// Answers a message of several requests, if all of them are settled; else it is answered
 /// with the slowest of those that are handed on.
-fn settle_batch(
+fn settle_batch<'r>(
     incoming: Incoming,
     form: Form,
-    mut judged: impl ExactSizeIterator<Item = Judged>,
+    mut judged: impl ExactSizeIterator<Item = Judged<'r>>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {

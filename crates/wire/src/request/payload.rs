@@ -42,6 +42,16 @@ pub enum Payload<T> {
     Many(Form, Items<T>),
 }
 
+impl<T> Payload<T> {
+    /// Its requests, one that came as an object alone, and their form.
+    pub fn into_items(self) -> (Form, Items<T>) {
+        match self {
+            Self::One(one) => (Form::JsonOne, Items::from_buf([Ok(one)])),
+            Self::Many(form, items) => (form, items),
+        }
+    }
+}
+
 /// Reads a payload.
 ///
 /// # Errors
