@@ -8,7 +8,7 @@ use async_nats::Message;
 use giliran_allocator::{BookingRequest, Content, Decision, Openings, Settled};
 use giliran_sequencer::RejectionCounts;
 use giliran_wire::request::{self, Form, Malformed};
-use giliran_wire::{Pseudonym, Timestamp};
+use giliran_wire::{Pseudonym, Text, Timestamp};
 use smallvec::SmallVec;
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
@@ -28,8 +28,6 @@ struct ReadMessage<'p> {
     incoming: Incoming,
     form: Form,
     books: request::Items<request::Book<'p>>,
-    /// Of its only request.
-    applicants: Applicants,
 }
 
 impl Worker {
@@ -49,11 +47,7 @@ impl Worker {
                 match request::read::<request::Book<'_>>(&message.payload) {
                     Ok(payload) => {
                         let (form, books) = payload.into_items();
-                        let applicants = match &books[..] {
-                            [book] => self.applicants(book, &openings),
-                            _ => Applicants::new(),
-                        };
-                        read.push(ReadMessage { incoming, form, books, applicants });
+                        read.push(ReadMessage { incoming, form, books });
                     }
                     Err(malformed) => {
                         let answer = self.malformed(malformed);
@@ -62,54 +56,68 @@ impl Worker {
                     }
                 }
             }
-            read.into_iter().for_each(|read| self.book_message(read, &openings, decided, out));
+            let alone = read.iter().filter(|message| message.books.len() == 1);
+            let mut ahead = self.look_ahead(alone.flat_map(|message| &message.books), &openings);
+            for message in read {
+                self.book_message(message, &mut ahead, &openings, decided, out);
+            }
         }
     }
 
     fn book_message(
         &self,
         message: ReadMessage<'_>,
+        ahead: &mut VecDeque<Applicants>,
         openings: &Openings,
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let WorkerOutput { items, tallies, settled } = decided;
-        let ReadMessage { incoming, form, books, applicants } = message;
+        let ReadMessage { incoming, form, books } = message;
         let when = (incoming.vouched, incoming.now);
-        let mut judge = |book, applicants: &Applicants| match book {
-            Ok(book) => self.book_one(book, applicants, when, (tallies, settled)),
+        let mut judge = |book, applicants: Applicants| match book {
+            Ok(book) => self.book_one(book, &applicants, when, (tallies, settled)),
             Err(malformed) => Break(self.malformed(Malformed::clone(malformed))),
         };
         if let [book] = &books[..] {
-            return settle_one(incoming, form, judge(book.as_ref(), &applicants), items, out);
+            return settle_one(
+                incoming,
+                form,
+                judge(book.as_ref(), ahead.pop_front().unwrap_or_default()),
+                items,
+                out,
+            );
         }
-        let requests = books.len();
-        let mut books = books.iter();
-        let mut ahead = VecDeque::with_capacity(TOGETHER);
-        let judged = (0..requests).map(|_| {
+        let mut ahead = VecDeque::new();
+        let judged = books.iter().enumerate().map(|(i, book)| {
             if ahead.is_empty() {
-                let together = books.as_slice().iter().take(TOGETHER);
-                ahead.extend(together.map(|book| self.applicants(book, openings)));
+                ahead = self.look_ahead(books[i..].iter().take(TOGETHER), openings);
             }
-            let (Some(book), Some(applicants)) = (books.next(), ahead.pop_front()) else {
-                unreachable!("there are as many")
-            };
-            judge(book.as_ref(), &applicants)
+            judge(book.as_ref(), ahead.pop_front().unwrap_or_default())
         });
         settle_batch(incoming, form, judged, items, out);
     }
 
-    /// Puts a request's applicants under their pseudonyms, and has what a decision looks at
-    /// fetched.
-    fn applicants(
+    /// Puts the applicants of some requests under their pseudonyms, request by request, and
+    /// has what their decisions look at fetched.
+    fn look_ahead<'b, 'p: 'b>(
         &self,
-        book: &Result<request::Book<'_>, Malformed>,
+        books: impl Iterator<Item = &'b Result<request::Book<'p>, Malformed>> + Clone,
         openings: &Openings,
-    ) -> Applicants {
-        let Ok(book) = book else { return Applicants::new() };
-        let applicants = book.pseudonyms(&self.shared.key);
-        openings.fetch(book.opening.as_deref(), &applicants[0]);
-        applicants
+    ) -> VecDeque<Applicants> {
+        let readable = books.clone().filter_map(|book| book.as_ref().ok());
+        let ids: SmallVec<[&str; TOGETHER]> =
+            readable.flat_map(|book| &book.applicants).map(Text::as_str).collect();
+        let mut pseudonyms: SmallVec<[Pseudonym; TOGETHER]> = SmallVec::new();
+        self.shared.key.applicants(&ids, |pseudonym| pseudonyms.push(pseudonym));
+        let mut pseudonyms = pseudonyms.into_iter();
+        let of_each = |book: &Result<request::Book<'_>, Malformed>| {
+            let Ok(book) = book else { return Applicants::new() };
+            let applicants: Applicants = pseudonyms.by_ref().take(book.applicants.len()).collect();
+            openings.fetch(book.opening.as_deref(), &applicants[0]);
+            applicants
+        };
+        books.map(of_each).collect()
     }
 
     fn book_one<'a>(

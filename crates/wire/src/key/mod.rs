@@ -1,6 +1,10 @@
 //! The key that turns applicant ids into pseudonyms.
 
+mod lanes;
+
 use std::fmt;
+
+use lanes::LANES;
 
 use crate::{LedgerId, Pseudonym};
 
@@ -91,6 +95,19 @@ impl ApplicantKey {
     /// The pseudonym of an applicant id, taken verbatim.
     pub fn applicant(&self, id: &str) -> Pseudonym {
         pseudonym(&self.applicant, id)
+    }
+
+    /// The pseudonyms of some applicant ids, in their order: cheaper than
+    /// [one by one](Self::applicant) where there are five and more.
+    pub fn applicants(&self, ids: &[&str], mut each: impl FnMut(Pseudonym)) {
+        let (together, rest) = ids.as_chunks::<LANES>();
+        for eight in together {
+            match lanes::keyed_hashes(&self.applicant, eight) {
+                Some(hashes) => hashes.into_iter().for_each(|hash| each(Pseudonym(hash))),
+                None => eight.iter().for_each(|id| each(self.applicant(id))),
+            }
+        }
+        rest.iter().for_each(|id| each(self.applicant(id)));
     }
 
     /// The pseudonym of an account.
