@@ -1,6 +1,7 @@
 //! A booking in memory: durable, or staged with a block on its way.
 
 use std::ops::Deref;
+use std::ptr;
 use std::sync::Arc;
 
 use giliran_wire::answer::Status;
@@ -9,6 +10,7 @@ use giliran_wire::snapshot::{BookingStateRef, ChangeLogState, PastChangeState};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 use crate::BookingRequest;
+use crate::sync::prefetch::prefetch;
 
 /// A booking as the ledger has it, or is about to have it. Replaced whole when it changes, so that a
 /// reader sees one version of it.
@@ -270,6 +272,18 @@ impl Booking {
         if let Some(until) = hold_expires_at {
             (self.hold_expires_at, self.status) = (until, Status::Held);
         }
+    }
+
+    /// It will be read or changed soon: has it fetched from memory meanwhile.
+    pub(crate) fn fetch(&self) {
+        let first = ptr::from_ref(self).cast::<u8>();
+        prefetch(first);
+        prefetch(first.wrapping_add(size_of::<Self>() - 1));
+    }
+
+    /// The same of its text, for which it is read itself.
+    pub(crate) fn fetch_text(&self) {
+        prefetch(self.request_id.as_ptr());
     }
 
     /// It enters the block of this number and time.

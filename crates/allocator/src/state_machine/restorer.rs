@@ -149,10 +149,16 @@ impl StateMachine {
         let mut made: Vec<_> = restorers.into_iter().flat_map(|restorer| restorer.made).collect();
         // Of one section the order stays as it is.
         made.sort_by_key(|(section, _, _)| *section);
+        // Millions of them, which are not to be copied as their list grows.
+        let mut counts: FxHashMap<u32, usize> = FxHashMap::default();
+        for (_, ordinal, ids) in &made {
+            *counts.entry(*ordinal).or_default() += ids.len();
+        }
+        for (ordinal, count) in counts {
+            self.openings.entry(ordinal).and_modify(|index| index.made.reserve(count));
+        }
         for (_, ordinal, ids) in made {
-            if let Some(index) = self.openings.get_mut(&ordinal) {
-                index.made.extend(ids);
-            }
+            self.openings.entry(ordinal).and_modify(|index| index.made.extend(ids));
         }
         Ok(())
     }

@@ -16,7 +16,6 @@ use giliran_wire::{BookingId, Timestamp};
 use super::apply::{BlockApplier, show};
 use super::{StateChange, StateMachine};
 use crate::sync::Ordering;
-use crate::sync::prefetch::prefetch;
 use crate::{Booking, FoundBooking, Opening, PendingGrant};
 
 /// Where the staged bookings stand in a block.
@@ -91,13 +90,13 @@ impl StateMachine {
     /// A grant will be [staged](Self::stage) soon, though others come first: its booking is
     /// fetched from memory meanwhile. Fetching changes nothing else.
     pub fn fetch_booking(grant: &PendingGrant) {
-        let booking = std::ptr::from_ref::<Booking>(grant).cast::<u8>();
-        prefetch(booking);
-        prefetch(booking.wrapping_add(size_of::<Booking>() - 1));
+        grant.fetch();
     }
 
-    /// The same, sooner: what is fetched is its claim, for which its booking is read.
+    /// The same, sooner: what is fetched is its text and its claim, for which its booking is
+    /// read.
     pub fn fetch_claim(&self, grant: &PendingGrant) {
+        grant.fetch_text();
         if let Some(index) = self.openings.get(&grant.opening) {
             index.opening.claims.fetch(&grant.seats[0].applicant);
         }

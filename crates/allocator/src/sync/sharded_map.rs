@@ -4,6 +4,12 @@
 //! of which a client can choose, so hashing costs nothing. Closures run under a
 //! shard's lock: they look at the entry and nothing else.
 //!
+//! Beside the locks there are two atomics a shard, which say where its table lies:
+//!
+//! | location | writer | reader | ordering | if it is weaker, or stale |
+//! |---|---|---|---|---|
+//! | `middle`, `mask` | whoever adds an entry, under the shard's lock | `fetch`, without it | relaxed | another line is fetched; nothing rests on it |
+//!
 //! Under `cfg(loom)` the same operations stand on the model's locks, since it
 //! cannot look into [`dashmap`]. Keys fall on a few shards there too: what is
 //! passed on between two threads is no more than the map itself passes on.
@@ -86,6 +92,9 @@ mod mapped {
     use super::{Batch, Hash, SHARDS, UniformHasher, hash_of};
     use crate::sync::prefetch::prefetch;
 
+    /// How many entries before an entry of a [`Batch`] its place is fetched from memory.
+    const FETCHED_AHEAD: usize = 8;
+
     /// The shard that a map gives a key of this hash.
     pub(super) const fn shard_of(hash: u64) -> usize {
         // As `DashMap::determine_shard`: the seven highest bits tell keys of a shard apart.
@@ -158,7 +167,12 @@ mod mapped {
                     continue;
                 }
                 let mut shard = self.map.shards()[i].write();
-                for (key, new) in entries.drain(..) {
+                let mut rest = entries.drain(..);
+                while let Some((key, new)) = rest.next() {
+                    rest.as_slice()
+                        .get(FETCHED_AHEAD)
+                        .into_iter()
+                        .for_each(|(key, _)| self.fetch(key));
                     let hash = hash_of(&key);
                     match shard.get_mut(hash, |(there, _)| *there == key) {
                         Some((_, there)) => taken(there.get_mut(), new),
