@@ -4,8 +4,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use giliran_wire::Pseudonym;
+use giliran_wire::answer::Phase;
 
 use crate::Opening;
+
+/// In how many openings an applicant's claim is fetched, at most: a processor has only some
+/// such requests under way.
+const MOST_FETCHED: usize = 2;
 
 /// Openings by ordinal, which is not their place: retired ones are missing.
 #[derive(Debug, Clone, Default)]
@@ -27,11 +32,11 @@ impl Openings {
     /// none, will be [decided](crate::Allocator::decide) soon: what that looks at is fetched
     /// from memory meanwhile. Fetching changes nothing else.
     pub fn fetch(&self, opening: Option<&str>, applicant: &Pseudonym) {
-        for each in &self.0 {
-            if opening.is_none_or(|id| each.id() == id) {
-                each.claims.fetch(applicant);
-            }
-        }
+        let meant = self.0.iter().filter(|each| match opening {
+            Some(id) => each.id() == id,
+            None => each.phase() != Phase::Scheduled,
+        });
+        meant.take(MOST_FETCHED).for_each(|each| each.claims.fetch(applicant));
     }
 
     /// With another one, of a higher ordinal than every one before.

@@ -10,7 +10,7 @@ const GRANTS_AHEAD: usize = 6;
 
 impl<T> Sequencer<T> {
     /// Grants are about to be staged, the first of which were not looked ahead to.
-    pub(crate) fn begin_to_look_ahead(&mut self) {
+    pub(crate) fn begin_to_look_ahead(&self) {
         self.queue
             .iter()
             .take(2 * GRANTS_AHEAD)

@@ -60,6 +60,15 @@ impl<'k> BlockApplier<'k> {
         }
     }
 
+    /// An entry will be applied soon: has what a grant touches fetched from memory meanwhile.
+    pub(super) fn fetch(&self, entry: &Entry) {
+        let Entry::Grant(grant) = entry else { return };
+        self.state.allocator.bookings.fetch(&grant.booking);
+        if let (Some(opening), Some(seat)) = (&self.granted_in, grant.seats.first()) {
+            opening.claims.fetch(&seat.applicant);
+        }
+    }
+
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), Damage> {
         match entry {
             Entry::Genesis(genesis) => {

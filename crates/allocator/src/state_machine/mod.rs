@@ -51,6 +51,9 @@ const ROOM: usize = 1 << 20;
 /// size of a file or a stream may be far off. Beyond it they grow as they fill.
 const MOST_EXPECTED: usize = 1 << 23;
 
+/// How many entries of a block before an entry what it touches is fetched from memory.
+const FETCHED_AHEAD: usize = 8;
+
 /// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
 ///
 /// Live and replayed blocks go through the same code, but for grants that are
@@ -518,11 +521,17 @@ impl StateMachine {
         let done = allocator.seqlock.change(reached, |at| {
             allocator.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
             let mut applying = apply::BlockApplier::new(self, seq, time, mode, block.entries.len());
-            for (i, entry) in block.entries.into_iter().enumerate() {
-                if i == staged.at {
+            let mut entries = block.entries.into_iter();
+            let mut applied = 0;
+            while let Some(entry) = entries.next() {
+                if applied == staged.at {
                     applying.publish(staged.are_told);
                 }
+                if let Some(later) = entries.as_slice().get(FETCHED_AHEAD) {
+                    applying.fetch(later);
+                }
                 applying.entry(entry)?;
+                applied += 1;
             }
             applying.publish(staged.are_told);
             let (changes, untold) = applying.end()?;

@@ -155,10 +155,14 @@ impl StateMachine {
             *counts.entry(*ordinal).or_default() += ids.len();
         }
         for (ordinal, count) in counts {
-            self.openings.entry(ordinal).and_modify(|index| index.made.reserve(count));
+            if let Some(index) = self.openings.get_mut(&ordinal) {
+                index.made.reserve(count);
+            }
         }
         for (_, ordinal, ids) in made {
-            self.openings.entry(ordinal).and_modify(|index| index.made.extend(ids));
+            if let Some(index) = self.openings.get_mut(&ordinal) {
+                index.made.extend(ids);
+            }
         }
         Ok(())
     }

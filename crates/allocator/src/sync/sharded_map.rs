@@ -8,7 +8,7 @@
 //!
 //! | location | writer | reader | ordering | if it is weaker, or stale |
 //! |---|---|---|---|---|
-//! | `middle`, `mask` | whoever adds an entry, under the shard's lock | `fetch`, without it | relaxed | another line is fetched; nothing rests on it |
+//! | `middle`, `mask` | whoever adds an entry or makes room, under the shard's lock | `fetch`, without it | relaxed | another line is fetched; nothing rests on it |
 //!
 //! Under `cfg(loom)` the same operations stand on the model's locks, since it
 //! cannot look into [`dashmap`]. Keys fall on a few shards there too: what is
@@ -121,8 +121,20 @@ mod mapped {
             let middle = data_end.as_ptr().cast();
             if self.middle.load(Ordering::Relaxed) != middle {
                 self.middle.store(middle, Ordering::Relaxed);
+            }
+            if self.mask.load(Ordering::Relaxed) != buckets - 1 {
                 self.mask.store(buckets - 1, Ordering::Relaxed);
             }
+        }
+    }
+
+    impl Place {
+        /// Where the byte that tells an entry of this hash apart lies, and where the entry of
+        /// so many bytes does, if nothing else has taken its place: in the other direction.
+        fn of(&self, hash: u64, entry_bytes: usize) -> (*const u8, *const u8) {
+            let middle = self.middle.load(Ordering::Relaxed).cast_const();
+            let at = hash as usize & self.mask.load(Ordering::Relaxed);
+            (middle.wrapping_add(at), middle.wrapping_sub((at + 1) * entry_bytes))
         }
     }
 
@@ -191,13 +203,10 @@ mod mapped {
         pub(crate) fn fetch(&self, key: &K) {
             let hash = hash_of(key);
             let shard = shard_of(hash);
-            let Place { middle, mask } = &self.places[shard];
-            let middle = middle.load(Ordering::Relaxed);
-            let at = hash as usize & mask.load(Ordering::Relaxed);
+            let (tag, entry) = self.places[shard].of(hash, size_of::<(K, SharedValue<V>)>());
             prefetch(ptr::from_ref(&self.map.shards()[shard]));
-            prefetch(middle.wrapping_add(at));
-            // Entries lie in the other direction.
-            prefetch(middle.wrapping_sub((at + 1) * size_of::<(K, SharedValue<V>)>()));
+            prefetch(tag);
+            prefetch(entry);
         }
 
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
@@ -255,15 +264,16 @@ mod mapped {
             self.map.len()
         }
 
-        /// True if every table that has entries lies where it is fetched from.
+        /// True if the entry of this key lies where it is fetched from, or at most so many
+        /// entries beside that.
         #[cfg(test)]
-        pub(super) fn knows_its_places(&self) -> bool {
-            self.map.shards().iter().zip(&self.places).all(|(shard, place)| {
-                let shard = shard.read();
-                shard.is_empty()
-                    || place.middle.load(Ordering::Relaxed) == shard.data_end().as_ptr().cast()
-                        && place.mask.load(Ordering::Relaxed) == shard.buckets() - 1
-            })
+        pub(super) fn lies_where_it_is_fetched(&self, key: &K, beside: usize) -> bool {
+            let hash = hash_of(key);
+            let bytes = size_of::<(K, SharedValue<V>)>();
+            let shard = self.map.shards()[shard_of(hash)].read();
+            let entry = shard.get(hash, |(there, _)| there == key).expect("it is there");
+            let (_, fetched) = self.places[shard_of(hash)].of(hash, bytes);
+            fetched.addr().abs_diff(ptr::from_ref(entry).addr()) <= beside * bytes
         }
     }
 
@@ -399,28 +409,32 @@ mod tests {
     }
 
     /// Fetching from where a table lay before it grew would be of no use, and no test of
-    /// what is decided would tell.
+    /// what is decided would tell. Each way into a map by itself, since any of them mends
+    /// what another forgot.
     #[test]
     fn a_table_that_grows_is_fetched_from_where_it_lies() {
-        let map = ShardedMap::default();
+        type Put = fn(&ShardedMap<[u8; 8], u64>, [u8; 8]);
+        let ways: [(&str, Put); 4] = [
+            ("insert", |map, key| assert_eq!(map.insert(key, 1), None)),
+            ("occupy", |map, key| map.occupy(key, 1, |_| ()).expect("new")),
+            ("change", |map, key| map.change(key, |there| *there = 1)),
+            ("fill", |map, key| {
+                let mut batch = Batch::default();
+                batch.push(key, 1);
+                map.fill(&mut batch, |value| value, |_, _| ());
+            }),
+        ];
         let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
-        map.fetch(&key(0));
-        let mut batch = Batch::default();
-        for i in 0..20_000 {
-            match i % 4 {
-                0 => drop(map.insert(key(i), i)),
-                1 => map.occupy(key(i), i, |_| ()).expect("new"),
-                2 => map.change(key(i), |there| *there = i),
-                _ => batch.push(key(i), i),
-            }
-            map.fetch(&key(i));
-            if i % 2_000 == 0 {
-                map.fill(&mut batch, |i| i, |_, _| ());
-                map.reserve(i as usize);
-                assert!(map.knows_its_places(), "{i}");
-            }
+        for (way, put) in ways {
+            let map = ShardedMap::default();
+            map.fetch(&key(0));
+            let found = (0..20_000).filter(|i| {
+                put(&map, key(*i));
+                map.lies_where_it_is_fetched(&key(*i), 16)
+            });
+            // The last groups of tags go on at the table's begin, and some keys crowd.
+            let found = found.count();
+            assert!(found > 18_000, "{way}: {found}");
         }
-        assert!(map.knows_its_places());
-        assert!((0..20_000).all(|i| i % 4 == 3 || map.look(&key(i), |there| there == Some(&i))));
     }
 }

@@ -1,14 +1,13 @@
 //! Requests for places: read, put under pseudonyms, decided.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::ops::ControlFlow::{Break, Continue};
 
 use async_nats::Message;
 use giliran_allocator::{BookingRequest, Content, Decision, Openings, Settled};
 use giliran_sequencer::RejectionCounts;
 use giliran_wire::request::{self, Form, Malformed};
-use giliran_wire::{Pseudonym, Text, Timestamp};
+use giliran_wire::{ApplicantKey, Pseudonym, Text, Timestamp};
 use smallvec::SmallVec;
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
@@ -23,11 +22,46 @@ const TOGETHER: usize = 8;
 /// The applicants of a request, under their pseudonyms; none: it cannot be read.
 type Applicants = SmallVec<[Pseudonym; 1]>;
 
+/// A request, or what is wrong with it.
+type Readable<'p> = Result<request::Book<'p>, Malformed>;
+
 /// A message that was read.
 struct ReadMessage<'p> {
     incoming: Incoming,
     form: Form,
     books: request::Items<request::Book<'p>>,
+}
+
+impl<'p> ReadMessage<'p> {
+    /// Its request, if it holds one.
+    fn only(&self) -> Option<&Readable<'p>> {
+        match &self.books[..] {
+            [book] => Some(book),
+            _ => None,
+        }
+    }
+}
+
+/// Puts the applicants of some requests under their pseudonyms, as many as there are requests,
+/// and has what their decisions look at fetched.
+fn look_ahead<'b, 'p: 'b>(
+    key: &ApplicantKey,
+    books: impl Iterator<Item = &'b Readable<'p>> + Clone,
+    openings: &Openings,
+) -> Vec<Applicants> {
+    let readable = books.clone().filter_map(|book| book.as_ref().ok());
+    let ids: SmallVec<[&str; TOGETHER]> =
+        readable.flat_map(|book| &book.applicants).map(Text::as_str).collect();
+    let mut pseudonyms: SmallVec<[Pseudonym; TOGETHER]> = SmallVec::new();
+    key.applicants(&ids, |pseudonym| pseudonyms.push(pseudonym));
+    let mut pseudonyms = pseudonyms.into_iter();
+    let of_each = |book: &Readable<'_>| {
+        let Ok(book) = book else { return Applicants::new() };
+        let applicants: Applicants = pseudonyms.by_ref().take(book.applicants.len()).collect();
+        openings.fetch(book.opening.as_deref(), &applicants[0]);
+        applicants
+    };
+    books.map(of_each).collect()
 }
 
 impl Worker {
@@ -56,18 +90,20 @@ impl Worker {
                     }
                 }
             }
-            let alone = read.iter().filter(|message| message.books.len() == 1);
-            let mut ahead = self.look_ahead(alone.flat_map(|message| &message.books), &openings);
+            let alone = read.iter().filter_map(ReadMessage::only);
+            let mut ahead = look_ahead(&self.shared.key, alone, &openings).into_iter();
             for message in read {
-                self.book_message(message, &mut ahead, &openings, decided, out);
+                let applicants = message.only().and_then(|_| ahead.next());
+                self.book_message(message, applicants, &openings, decided, out);
             }
         }
     }
 
+    /// `alone`: the applicants of its only request, if it holds one.
     fn book_message(
         &self,
         message: ReadMessage<'_>,
-        ahead: &mut VecDeque<Applicants>,
+        alone: Option<Applicants>,
         openings: &Openings,
         decided: &mut WorkerOutput,
         out: &mut Outbox,
@@ -79,45 +115,18 @@ impl Worker {
             Ok(book) => self.book_one(book, &applicants, when, (tallies, settled)),
             Err(malformed) => Break(self.malformed(Malformed::clone(malformed))),
         };
-        if let [book] = &books[..] {
-            return settle_one(
-                incoming,
-                form,
-                judge(book.as_ref(), ahead.pop_front().unwrap_or_default()),
-                items,
-                out,
-            );
+        if let ([book], Some(applicants)) = (&books[..], alone) {
+            return settle_one(incoming, form, judge(book.as_ref(), applicants), items, out);
         }
-        let mut ahead = VecDeque::new();
+        let mut ahead = Vec::new().into_iter();
         let judged = books.iter().enumerate().map(|(i, book)| {
-            if ahead.is_empty() {
-                ahead = self.look_ahead(books[i..].iter().take(TOGETHER), openings);
+            if i.is_multiple_of(TOGETHER) {
+                let together = books[i..].iter().take(TOGETHER);
+                ahead = look_ahead(&self.shared.key, together, openings).into_iter();
             }
-            judge(book.as_ref(), ahead.pop_front().unwrap_or_default())
+            judge(book.as_ref(), ahead.next().expect("one of each request"))
         });
         settle_batch(incoming, form, judged, items, out);
-    }
-
-    /// Puts the applicants of some requests under their pseudonyms, request by request, and
-    /// has what their decisions look at fetched.
-    fn look_ahead<'b, 'p: 'b>(
-        &self,
-        books: impl Iterator<Item = &'b Result<request::Book<'p>, Malformed>> + Clone,
-        openings: &Openings,
-    ) -> VecDeque<Applicants> {
-        let readable = books.clone().filter_map(|book| book.as_ref().ok());
-        let ids: SmallVec<[&str; TOGETHER]> =
-            readable.flat_map(|book| &book.applicants).map(Text::as_str).collect();
-        let mut pseudonyms: SmallVec<[Pseudonym; TOGETHER]> = SmallVec::new();
-        self.shared.key.applicants(&ids, |pseudonym| pseudonyms.push(pseudonym));
-        let mut pseudonyms = pseudonyms.into_iter();
-        let of_each = |book: &Result<request::Book<'_>, Malformed>| {
-            let Ok(book) = book else { return Applicants::new() };
-            let applicants: Applicants = pseudonyms.by_ref().take(book.applicants.len()).collect();
-            openings.fetch(book.opening.as_deref(), &applicants[0]);
-            applicants
-        };
-        books.map(of_each).collect()
     }
 
     fn book_one<'a>(
@@ -178,5 +187,47 @@ impl Worker {
                 HandedOn::Retry(Box::new(ask.to_owned()))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pseudonym of a neighbour's would give one person's place to another.
+    #[test]
+    fn each_request_has_its_own_applicants() {
+        let key = ApplicantKey::new(&[7; 32]);
+        let book = |number: usize, applicants: usize| {
+            let ids: Vec<String> = (0..applicants).map(|i| format!("\"{number}-{i}\"")).collect();
+            let ids = ids.join(",");
+            format!(
+                r#"{{"request_id":"r{number}","applicants":[{ids}],"choices":[{{"office":"a"}}]}}"#
+            )
+        };
+        // Parties of every size beside each other, every third one not to be read.
+        for shift in 0..6 {
+            let texts: Vec<String> = (0..20).map(|i| book(i, 1 + (i * 7 + shift) % 5)).collect();
+            let read = |(i, text)| match i % 3 {
+                2 => Err(Malformed { request_id: None, detail: "unreadable".to_owned() }),
+                _ => match request::read::<request::Book<'_>>(text) {
+                    Ok(request::Payload::One(book)) => Ok(book),
+                    other => panic!("{other:?}"),
+                },
+            };
+            let texts = texts.iter().map(String::as_bytes);
+            let books: Vec<Readable<'_>> = texts.enumerate().map(read).collect();
+            for from in 0..books.len() {
+                for some in [1, 2, 7, TOGETHER] {
+                    let some = books[from..].iter().take(some);
+                    let applicants = look_ahead(&key, some.clone(), &Openings::default());
+                    let alone = |book: &Readable<'_>| match book {
+                        Ok(book) => book.pseudonyms(&key),
+                        Err(_) => Applicants::new(),
+                    };
+                    assert_eq!(applicants, some.map(alone).collect::<Vec<_>>());
+                }
+            }
+        }
     }
 }

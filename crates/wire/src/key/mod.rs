@@ -131,7 +131,36 @@ fn pseudonym(key: &[u8; 32], id: &str) -> Pseudonym {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whoever is hashed beside others has the same pseudonym alone: else one person
+        /// would be two.
+        #[test]
+        fn ids_together_have_the_pseudonyms_that_each_has_alone(
+            secret in any::<[u8; 32]>(),
+            ids in prop::collection::vec("[ -~]{0,64}|\\PC{0,20}|[0-9]{16}|[0-9]{65,70}", 0..40),
+        ) {
+            let key = ApplicantKey::new(&secret);
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let mut together = Vec::new();
+            key.applicants(&ids, |pseudonym| together.push(pseudonym));
+            let alone: Vec<_> = ids.iter().map(|id| key.applicant(id)).collect();
+            prop_assert_eq!(together, alone);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn ids_are_hashed_together_where_the_processor_can() {
+        let can = std::arch::is_x86_feature_detected!("avx2");
+        assert_eq!(lanes::keyed_hashes(&[0; 32], &["1"; LANES]).is_some(), can);
+        let long = "1".repeat(65);
+        let ids = [&long, "", "", "", "", "", "", ""];
+        assert_eq!(lanes::keyed_hashes(&[0; 32], &ids), None, "two blocks");
+    }
 
     #[test]
     fn pseudonyms_differ_by_key_kind_and_id() {
