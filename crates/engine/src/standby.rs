@@ -200,7 +200,8 @@ impl Standby<'_> {
             }
             end => end?,
         };
-        while !end.is_reached(state.chain()) {
+        // Who tells of an end within the begin that was read from has yet to hear of the rest.
+        while !end.is_reached(state.chain()) || !state.is_whole() {
             if since.elapsed() > CATCH_UP_WITHIN {
                 tracing::warn!("the ledger's end is out of reach; giving the lease back");
                 return Ok(false);

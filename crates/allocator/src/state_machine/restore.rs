@@ -122,6 +122,12 @@ impl StateMachine {
         Ok(())
     }
 
+    /// False while of a generation's begin, with which it began to read, only a part is there:
+    /// where the ledger seems to end so, the rest is not seen yet, or lost.
+    pub const fn is_whole(&self) -> bool {
+        self.restoring.is_none()
+    }
+
     /// A generation's begin comes, and nothing was read before.
     pub(super) fn begin_restoring(&mut self) {
         self.restoring = Some(Restoring::default());

@@ -369,7 +369,8 @@ impl World {
         let split = self.engines[engine].split_until_ms > self.now_ms;
         let is_right = self.engines[engine].skew_ms.abs() <= MAX_OFFSET_MS;
         let follower = self.engines[engine].follower.as_ref();
-        let has_read = follower.is_some_and(|state| state.genesis().is_some());
+        let has_read = |state: &StateMachine| state.genesis().is_some() && state.is_whole();
+        let has_read = follower.is_some_and(has_read);
         has_read && (free || split) && (is_right || self.is(Mutant::ClockUnchecked))
     }
 
