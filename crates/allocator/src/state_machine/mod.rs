@@ -45,7 +45,7 @@ use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
 /// Tables of bookings and claims have room for an opening's places when it is put on record, up
 /// to so many: a table that grows while it fills holds up whoever looks into it.
-const ROOM: usize = 1 << 20;
+const ROOM: usize = 1 << 22;
 
 /// Most bookings that tables have room for before there are that many: whoever guesses by the
 /// size of a file or a stream may be far off. Beyond it they grow as they fill.
