@@ -319,12 +319,12 @@ impl<T> Sequencer<T> {
                 let entry = match job.fate() {
                     Bookings::Keep => None,
                     Bookings::Cancel => {
-                        self.state.cancel_by_authority(id, &words, time, &mut *self.random)
+                        self.state.cancel_by_authority(id, &words, time, &mut || self.random.next())
                     }
                     Bookings::Move => {
                         let slots = self.state.found(&id).map(|found| elsewhere(&found));
                         let slots = slots.unwrap_or_default();
-                        let random = &mut *self.random;
+                        let random = &mut || self.random.next();
                         self.state.move_by_authority(id, &slots, &words, time, random)
                     }
                 };

@@ -154,7 +154,7 @@ impl<T> Sequencer<T> {
                 return;
             }
             let Some(waiting) = self.changes.pop_front() else { return };
-            match self.state.change(&waiting.what, time, &mut *self.random) {
+            match self.state.change(&waiting.what, time, &mut || self.random.next()) {
                 ChangeOutcome::Settled(settled) => {
                     let request_id = Some(waiting.what.request_id);
                     let outcome = Outcome::Settled(settled);
@@ -180,7 +180,7 @@ impl<T> Sequencer<T> {
         if graced || self.clock.ahead || self.lifecycle != Lifecycle::Active {
             return;
         }
-        let expiries = self.state.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
+        let expiries = self.state.expiries(time, RETURNS_A_BLOCK, &mut || self.random.next());
         let releases = self.state.releases(time, RETURNS_A_BLOCK);
         expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
         // The groups of a round follow each other.
@@ -189,8 +189,8 @@ impl<T> Sequencer<T> {
         }
         if self.drawing.is_none() {
             let mut seed = [0; 32];
-            seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
-            seed[16..].copy_from_slice(&(self.random)().to_le_bytes());
+            seed[..16].copy_from_slice(&self.random.next().to_le_bytes());
+            seed[16..].copy_from_slice(&self.random.next().to_le_bytes());
             self.drawing = self.state.due_waitlist_draw(time, seed);
         }
         let Some(drawing) = &mut self.drawing else { return };
@@ -206,7 +206,7 @@ impl<T> Sequencer<T> {
         {
             let Queued { what: mut entry, ticket, since_ms } = waiting;
             let entered = loop {
-                match self.state.enter_waitlist(&mut entry, (self.random)()) {
+                match self.state.enter_waitlist(&mut entry, self.random.next()) {
                     Some(false) => {}
                     done => break done.is_some(),
                 }
@@ -243,8 +243,7 @@ impl<T> Sequencer<T> {
                 return Fill::Full;
             }
             let Queued { what: grant, ticket, since_ms } = waiting;
-            let mut random = || self.bits.pop_front().unwrap_or_else(&mut *self.random);
-            match self.state.stage(grant, at, &mut random) {
+            match self.state.stage(grant, at, &mut || self.random.next()) {
                 Ok(booking) => {
                     block.bytes += block.staged.push(&booking.as_grant());
                     block.serves(since_ms);

@@ -1,5 +1,7 @@
 //! Grants that will be staged soon: what staging looks at is on its way from memory by then.
 
+use std::collections::VecDeque;
+
 use giliran_allocator::StateMachine;
 
 use crate::sequencer::Sequencer;
@@ -7,6 +9,29 @@ use crate::sequencer::Sequencer;
 /// How many grants before a grant's turn its claim is fetched. Staging one takes some 300 ns,
 /// memory 100.
 const GRANTS_AHEAD: usize = 6;
+
+/// Random bits, in one order for whoever takes them: those that were drawn ahead first.
+pub(crate) struct Random {
+    source: Box<dyn FnMut() -> u128 + Send>,
+    /// Bookings to come will most likely have their ids by these.
+    ahead: VecDeque<u128>,
+}
+
+impl Random {
+    pub(crate) const fn new(source: Box<dyn FnMut() -> u128 + Send>) -> Self {
+        Self { source, ahead: VecDeque::new() }
+    }
+
+    pub(crate) fn next(&mut self) -> u128 {
+        self.ahead.pop_front().unwrap_or_else(&mut *self.source)
+    }
+
+    fn draw_ahead(&mut self) -> u128 {
+        let bits = (self.source)();
+        self.ahead.push_back(bits);
+        bits
+    }
+}
 
 impl<T> Sequencer<T> {
     /// Grants are about to be staged, the first of which were not looked ahead to.
@@ -26,10 +51,8 @@ impl<T> Sequencer<T> {
         if let Some(near) = self.queue.get(GRANTS_AHEAD) {
             self.state.fetch_claim(&near.what);
         }
-        while self.bits.len() <= GRANTS_AHEAD {
-            let bits = (self.random)();
-            self.state.fetch_id(bits);
-            self.bits.push_back(bits);
+        while self.random.ahead.len() <= GRANTS_AHEAD {
+            self.state.fetch_id(self.random.draw_ahead());
         }
     }
 }

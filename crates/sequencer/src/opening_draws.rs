@@ -97,7 +97,7 @@ impl<T> Sequencer<T> {
             }
             let Queued { what: mut entry, ticket, since_ms } = waiting;
             block.serves(since_ms);
-            while !self.state.enter_draw(&mut entry, (self.random)()) {}
+            while !self.state.enter_draw(&mut entry, self.random.next()) {}
             let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
             block.replies.push((ticket, request_id, ChangeReply::Entry(receipt)));
             block.push(Entry::Draw(DrawRecord::Entered(entry.enter())));

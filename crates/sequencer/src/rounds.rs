@@ -260,7 +260,7 @@ impl<T> Sequencer<T> {
     /// available any more.
     pub(crate) fn number(&mut self, grant: &mut PendingGrant, time: Timestamp) -> bool {
         loop {
-            match self.state.assign_numbers(grant, time, (self.random)()) {
+            match self.state.assign_numbers(grant, time, self.random.next()) {
                 Numbered::Done => return true,
                 Numbered::IdTaken => {}
                 Numbered::NoRoom => return false,

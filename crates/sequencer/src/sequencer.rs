@@ -23,6 +23,7 @@ use crate::effect::{Attempt, Effect, Now, Outcome, StopReason};
 use crate::generation::Continuation;
 use crate::granted::grants_of;
 use crate::in_flight::{InFlight, Step};
+use crate::look_ahead::Random;
 use crate::queued::Queued;
 use crate::rejections::RejectionCounts;
 use crate::rounds::Rounds;
@@ -54,9 +55,7 @@ pub struct Sequencer<T> {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
-    pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
-    /// What it gave for bookings whose places in memory are on their way.
-    pub(crate) bits: VecDeque<u128>,
+    pub(crate) random: Random,
     pub(crate) openings: VecDeque<OpeningRecord>,
     pub(crate) queue: VecDeque<Queued<PendingGrant, T>>,
     pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
@@ -124,8 +123,7 @@ impl<T> Sequencer<T> {
             lifecycle: Lifecycle::Candidate,
             epoch: state.chain().epoch + 1,
             writer,
-            random,
-            bits: VecDeque::new(),
+            random: Random::new(random),
             openings: VecDeque::new(),
             queue: VecDeque::new(),
             parked: Vec::new(),
