@@ -243,7 +243,7 @@ impl<T> Sequencer<T> {
                 return Fill::Full;
             }
             let Queued { what: grant, ticket, since_ms } = waiting;
-            match self.state.stage(grant, at, &mut || self.random.next()) {
+            match self.state.stage(grant, at, &mut || self.random.of_grant()) {
                 Ok(booking) => {
                     block.bytes += block.staged.push(&booking.as_grant());
                     block.serves(since_ms);

@@ -10,10 +10,10 @@ use crate::sequencer::Sequencer;
 /// memory 100.
 const GRANTS_AHEAD: usize = 6;
 
-/// Random bits, in one order for whoever takes them: those that were drawn ahead first.
+/// Random bits, of which those for the ids of grants are drawn a little ahead.
 pub(crate) struct Random {
     source: Box<dyn FnMut() -> u128 + Send>,
-    /// Bookings to come will most likely have their ids by these.
+    /// For the next grants that are staged.
     ahead: VecDeque<u128>,
 }
 
@@ -23,6 +23,11 @@ impl Random {
     }
 
     pub(crate) fn next(&mut self) -> u128 {
+        (self.source)()
+    }
+
+    /// For a grant's id.
+    pub(crate) fn of_grant(&mut self) -> u128 {
         self.ahead.pop_front().unwrap_or_else(&mut *self.source)
     }
 
@@ -51,7 +56,8 @@ impl<T> Sequencer<T> {
         if let Some(near) = self.queue.get(GRANTS_AHEAD) {
             self.state.fetch_claim(&near.what);
         }
-        while self.random.ahead.len() <= GRANTS_AHEAD {
+        // For those that wait and no more: whoever takes bits next has them fresh.
+        while self.random.ahead.len() < self.queue.len().min(GRANTS_AHEAD) {
             self.state.fetch_id(self.random.draw_ahead());
         }
     }
