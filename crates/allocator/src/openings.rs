@@ -32,11 +32,12 @@ impl Openings {
     /// none, will be [decided](crate::Allocator::decide) soon: what that looks at is fetched
     /// from memory meanwhile. Fetching changes nothing else.
     pub fn fetch(&self, opening: Option<&str>, applicant: &Pseudonym) {
-        let meant = self.0.iter().filter(|each| match opening {
-            Some(id) => each.id() == id,
-            None => each.phase() != Phase::Scheduled,
-        });
-        meant.take(MOST_FETCHED).for_each(|each| each.claims.fetch(applicant));
+        if let Some(id) = opening {
+            self.named(id).into_iter().for_each(|named| named.claims.fetch(applicant));
+        } else {
+            let begun = self.0.iter().filter(|each| each.phase() != Phase::Scheduled);
+            begun.take(MOST_FETCHED).for_each(|each| each.claims.fetch(applicant));
+        }
     }
 
     /// With another one, of a higher ordinal than every one before.

@@ -2,7 +2,6 @@
 //! `busy` at once, and nothing else is done here: a subscription that is not
 //! drained drops messages silently.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::WorkerContext;
 use crate::metrics::Metrics;
-use crate::reply::{Answered, Outbox, form_of_unreadable};
+use crate::reply::{Answered, Outbox, asked_by, form_of_unreadable};
 
 /// Most messages handed to a worker together: tokio's budget of a task ends a stretch of
 /// ready messages at 128 anyway, and room for all is reserved with the first.
@@ -270,12 +269,11 @@ fn each_busy<'a, T: Request<'a>>(
     payload: &'a [u8],
     metrics: &Metrics,
 ) -> Option<(Form, Vec<Answered<'static>>)> {
-    let id = |item: &T| item.request_id().map(|id| Cow::Owned(id.to_owned()));
     match request::read::<T>(payload).ok()? {
-        Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(id(&item), metrics)])),
+        Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(asked_by(&item), metrics)])),
         Payload::Many(form, items) => {
             let busy = |item: Result<T, Malformed>| {
-                Answered::busy(item.ok().as_ref().and_then(id), metrics)
+                Answered::busy(item.ok().as_ref().and_then(asked_by), metrics)
             };
             Some((form, items.into_iter().map(busy).collect()))
         }

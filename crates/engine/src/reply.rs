@@ -13,7 +13,7 @@ use giliran_allocator::{Booking, Durable, FoundBooking, FoundEntry, Opening, Set
 use giliran_sequencer::{AdminChange, AdminReport, Grants, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
-use giliran_wire::request::{BINARY_VERSION, Form};
+use giliran_wire::request::{BINARY_VERSION, Form, Request};
 use giliran_wire::{Position, Timestamp};
 
 use crate::lease_guard::LeaseGuard;
@@ -102,6 +102,11 @@ pub(crate) enum Answered<'a> {
 /// The id of the request that is answered; none: it has none that could be read, or it is
 /// the one that made the booking.
 pub(crate) type Asked<'a> = Option<Cow<'a, str>>;
+
+/// The id of a request that goes away before its answer.
+pub(crate) fn asked_by<'a>(request: &impl Request<'a>) -> Asked<'static> {
+    request.request_id().map(|id| Cow::Owned(id.to_owned()))
+}
 
 /// An id that goes with the answer.
 pub(crate) fn owned(request_id: Option<Box<str>>) -> Asked<'static> {

@@ -27,11 +27,11 @@ const WORTH_THREADS: usize = 256;
 const MOST_THREADS: usize = 4;
 /// Pieces that are encoded at a time.
 const AT_A_TIME: usize = 64;
-/// How many bookings before a booking's turn it is fetched from memory, and as many before
-/// that what it is found by. Writing one takes some 100 ns, as memory does.
-const FETCHED_AHEAD: usize = 4;
 /// How often a thread may do so before somebody takes what it has encoded.
 const AHEAD: usize = 2;
+/// How many bookings before a booking's turn its text is fetched from memory, and as many
+/// before that each of what it is found by. Writing one takes some 100 ns, as memory does.
+const FETCHED_AHEAD: usize = 4;
 
 /// What a piece of the snapshot holds.
 #[derive(Debug, Clone, Copy)]

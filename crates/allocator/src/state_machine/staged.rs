@@ -93,8 +93,8 @@ impl StateMachine {
         grant.fetch();
     }
 
-    /// The same, sooner: what is fetched is its text and its claim, for which its booking is
-    /// read.
+    /// The same, nearer to its turn: what is fetched is its text and its claim, for which its
+    /// booking is read.
     pub fn fetch_claim(&self, grant: &PendingGrant) {
         grant.fetch_text();
         if let Some(index) = self.openings.get(&grant.opening) {

@@ -126,9 +126,7 @@ mod mapped {
                 self.mask.store(buckets - 1, Ordering::Relaxed);
             }
         }
-    }
 
-    impl Place {
         /// Where the byte that tells an entry of this hash apart lies, and where the entry of
         /// so many bytes does, if nothing else has taken its place: in the other direction.
         fn of(&self, hash: u64, entry_bytes: usize) -> (*const u8, *const u8) {

@@ -14,10 +14,10 @@ use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, sett
 use crate::metrics::SettledCounts;
 use crate::reply::{Answered, Outbox, form_of_unreadable};
 
-/// How many requests are put under pseudonyms before the first of them is decided: what the
-/// decisions look at is fetched from memory meanwhile. Deciding one takes some 300 ns, memory
-/// 100.
-const TOGETHER: usize = 8;
+/// How many requests are put under pseudonyms before the first of them is decided: as many as
+/// are hashed at once, and what the decisions look at is fetched from memory meanwhile.
+/// Deciding one takes some 300 ns, memory 100.
+const TOGETHER: usize = ApplicantKey::AT_ONCE;
 
 /// The applicants of a request, under their pseudonyms; none: it cannot be read.
 type Applicants = SmallVec<[Pseudonym; 1]>;

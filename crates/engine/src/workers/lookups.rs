@@ -5,10 +5,9 @@ use giliran_allocator::{Durable, FoundBooking, FoundEntry};
 use giliran_wire::answer::{self, Overview, Reason, Rejection};
 use giliran_wire::request::{self, Form, Malformed, Payload};
 use giliran_wire::{BookingId, Timestamp};
-use std::borrow::Cow;
 
 use super::Worker;
-use crate::reply::{Answered, Outbox, form_of_unreadable, retry_after_ms};
+use crate::reply::{Answered, Outbox, asked_by, form_of_unreadable, retry_after_ms};
 
 /// Most slots in one answer: more fit no message that a broker takes as it comes,
 /// and a small request must not have hundreds of megabytes written.
@@ -67,23 +66,22 @@ impl Worker {
         out: &mut Outbox,
         ask: impl Fn(&T) -> Option<(Option<Known>, Durable)>,
     ) {
-        let id = |question: &T| question.request_id().map(|id| Cow::Owned(id.to_owned()));
         let answer = |item: Result<T, Malformed>| match item {
             Err(malformed) => self.malformed(malformed),
             Ok(question) => match retry_while_applying(|| ask(&question)) {
                 Some((Some(Known::Booking(found)), at)) => {
-                    Answered::found(found, at, id(&question))
+                    Answered::found(found, at, asked_by(&question))
                 }
                 Some((Some(Known::Entry(entered)), at)) => {
-                    Answered::entered(entered, at, id(&question))
+                    Answered::entered(entered, at, asked_by(&question))
                 }
                 Some((None, at)) => {
                     let not_found = Rejection::new(Reason::NotFound).as_of(at.position());
-                    Answered::rejected(id(&question), not_found)
+                    Answered::rejected(asked_by(&question), not_found)
                 }
                 None => {
                     let busy = Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms());
-                    Answered::rejected(id(&question), busy)
+                    Answered::rejected(asked_by(&question), busy)
                 }
             },
         };

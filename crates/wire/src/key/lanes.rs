@@ -10,6 +10,7 @@
 
 /// How many texts are hashed at once.
 pub(super) const LANES: usize = 8;
+
 /// The first 16 bytes of the keyed hash of each text; none where this processor has no way to
 /// do it at once, or a text is longer than a block of 64 bytes.
 pub(super) fn keyed_hashes(key: &[u8; 32], texts: &[&str; LANES]) -> Option<[[u8; 16]; LANES]> {

@@ -65,6 +65,10 @@ impl fmt::Display for KeyFingerprint {
 }
 
 impl ApplicantKey {
+    /// How many [applicants](Self::applicants) are hashed at once; what is left of them is
+    /// hashed one by one.
+    pub const AT_ONCE: usize = LANES;
+
     /// The key made of these secret bytes.
     ///
     /// Sub-keys for applicants, accounts and the fingerprint are derived with
@@ -98,7 +102,7 @@ impl ApplicantKey {
     }
 
     /// The pseudonyms of some applicant ids, in their order: cheaper than
-    /// [one by one](Self::applicant) where there are five and more.
+    /// [one by one](Self::applicant) where there are [`AT_ONCE`](Self::AT_ONCE) and more.
     pub fn applicants(&self, ids: &[&str], mut each: impl FnMut(Pseudonym)) {
         let (together, rest) = ids.as_chunks::<LANES>();
         for eight in together {
